@@ -1,7 +1,14 @@
 """The only module that reaches into `mujoco.mjx._src`: one place to mend at an upgrade."""
 
+# ruff: noqa: F401 (re-exports)
+
+from mujoco.mjx._src.collision_driver import _geom_groups as geom_groups
+from mujoco.mjx._src.collision_driver import _numeric as numeric
 from mujoco.mjx._src.collision_driver import geom_pairs as geom_pairs
 from mujoco.mjx._src.collision_driver import has_collision_fn as has_collision_fn
+from mujoco.mjx._src.collision_types import FunctionKey as FunctionKey
+from mujoco.mjx._src.derivative import deriv_smooth_vel as deriv_smooth_vel
+from mujoco.mjx._src.forward import _next_activation as next_activation
 from mujoco.mjx._src.forward import fwd_actuation as fwd_actuation
 from mujoco.mjx._src.passive import passive as passive
 from mujoco.mjx._src.sensor import sensor_acc as sensor_acc

@@ -1,0 +1,13 @@
+"""Contacts of all geom pairs, hard and soft from the same lines; `contract` states the rules."""
+
+from softsim.collision import plane as plane
+from softsim.collision.contact import Contact as Contact
+from softsim.collision.contract import PAIRS as PAIRS
+from softsim.collision.contract import Convex as Convex
+from softsim.collision.contract import Geom as Geom
+from softsim.collision.contract import HField as HField
+from softsim.collision.contract import Hit as Hit
+from softsim.collision.contract import pair as pair
+from softsim.collision.driver import collide as collide
+from softsim.collision.support import unsupported_meshes as unsupported_meshes
+from softsim.collision.support import unsupported_pairs as unsupported_pairs

@@ -1,0 +1,116 @@
+"""The contract every pair of shapes keeps, hard and soft.
+
+- A pair function `(part, g1, g2) -> Hit` handles ONE pair of geoms in the world frame; the driver
+  maps it over all pairs of its kind. `g1`, `g2` are ordered by geom type, as MuJoCo orders them.
+- It returns as many contacts as MJX's collider of the pair, always, in MJX's order.
+- `dist`: m, signed distance between the two surfaces at the contact; negative in penetration. It
+  goes on smoothly outside contact: no sentinel value, a contact that is not there has `weight` 0.
+- `pos`: m, world frame, the midpoint between the two surfaces.
+- `frame`: rows are orthonormal; `frame[0]` is the contact normal and points from geom 1 to geom 2.
+- `weight`: in [0, 1], how much this contact is there as far as the SHAPES decide it: unique among
+  the points of the manifold, an edge contact or not, a separating axis or not. The driver
+  multiplies it with the mask `dist < margin`; a pair function leaves that to the driver.
+- In mode "hard" every contact with weight 1 and dist < margin is MJX's: same dist, pos, frame, to
+  rounding, and no other contact passes both.
+- In soft modes dist, pos, frame and weight are continuously differentiable in both poses and both
+  sizes, except where no such field exists: the contact normal of two coinciding centres, and the
+  tangents of a frame at two isolated directions of the normal (see `numerics.frame`). There, as
+  everywhere, values and gradients are finite.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int
+from mujoco.mjx import GeomType
+
+from softsim.softening import Part
+
+
+class Geom(eqx.Module):
+    """A geom in the world frame.
+
+    Attributes:
+        pos: m, centre.
+        mat: rotation from the geom's frame to the world's.
+        size: m, MuJoCo's geom_size (radius and half-lengths); of a height field, its hfield_size.
+    """
+
+    pos: Float[Array, "3"]
+    mat: Float[Array, "3 3"]
+    size: Float[Array, " n"]
+
+
+class Convex(Geom):
+    """A box, a mesh's convex hull, or a prism of a height field; all in the geom's own frame.
+
+    Attributes:
+        vert: m, vertices.
+        face: m, the vertices of each face, counter-clockwise seen from outside, padded by
+            repetition of the last.
+        face_normal: outward unit normals.
+        edge: indices into `vert`.
+        edge_face_normal: the normals of the two faces an edge joins.
+    """
+
+    vert: Float[Array, "v 3"]
+    face: Float[Array, "f k 3"]
+    face_normal: Float[Array, "f 3"]
+    edge: Int[Array, "e 2"]
+    edge_face_normal: Float[Array, "e 2 3"]
+
+
+class HField(Geom):
+    """A height field; `size` is (x half-length, y half-length, elevation, base), m.
+
+    Attributes:
+        data: elevations in [0, 1], indexed [column, row] as in MJX; z = data * size[2].
+        subgrid: static (columns, rows), how many cells can touch the other geom at once.
+    """
+
+    data: Float[Array, "ncol nrow"]
+    subgrid: tuple[int, int] = eqx.field(static=True)
+
+
+class Hit(eqx.Module):
+    """The k contacts of one pair of geoms, as the contract above says."""
+
+    dist: Float[Array, " k"]
+    pos: Float[Array, "k 3"]
+    frame: Float[Array, "k 3 3"]
+    weight: Float[Array, " k"]
+
+
+PairFunction = Callable[[Part, Geom, Geom], Hit]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of the table of pairs: the function and how many contacts it returns."""
+
+    function: PairFunction
+    ncon: int
+
+
+PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
+
+
+def pair(type1: GeomType, type2: GeomType, ncon: int) -> Callable[[PairFunction], PairFunction]:
+    """Enters a function into `PAIRS`, the table the driver reads, under its two geom types.
+
+    Args:
+        type1: type of the first geom.
+        type2: type of the second geom; MuJoCo's order, `type1 <= type2`.
+        ncon: number of contacts in the `Hit` it returns.
+    """
+    if type1 > type2:
+        raise ValueError(
+            f"pair: got ({type1.name}, {type2.name}), expected MuJoCo's order of types"
+        )
+
+    def enter(function: PairFunction) -> PairFunction:
+        PAIRS[type1, type2] = Pair(function, ncon)
+        return function
+
+    return enter

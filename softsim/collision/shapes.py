@@ -1,0 +1,79 @@
+"""Builds the `Geom` a pair function sees from a model's arrays."""
+
+import itertools
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from mujoco import mjx
+from mujoco.mjx import GeomType
+
+from softsim._mjx import FunctionKey
+from softsim.collision.contract import Convex, Geom, HField
+
+Pose = tuple[Float[Array, "3"], Float[Array, "3 3"], Float[Array, "3"]]
+"""Position (m), rotation and size (m) of a geom in the world frame."""
+
+# corners of the cube in binary order, and its faces counter-clockwise seen from outside
+_CORNERS = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+_FACES = np.array(
+    [[0, 4, 5, 1], [0, 2, 6, 4], [6, 7, 5, 4], [2, 3, 7, 6], [1, 5, 7, 3], [0, 1, 3, 2]]
+)
+_NORMALS = _CORNERS[_FACES].mean(axis=1)
+
+
+def _cube_edges() -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the cube in the order in which its faces meet them, and their two faces' normals."""
+    faces_of: dict[tuple[int, int], list[int]] = {}
+    for f, face in enumerate(_FACES):
+        for start, end in zip(face, np.roll(face, 1)):
+            faces_of.setdefault((min(start, end), max(start, end)), []).append(f)
+    return np.array(list(faces_of)), _NORMALS[np.array(list(faces_of.values()))]
+
+
+_EDGES, _EDGE_NORMALS = _cube_edges()
+
+
+def box(pos: Array, mat: Array, size: Array) -> Convex:
+    """A box as a convex shape; vertices and faces follow `size`, so size has a gradient."""
+    corners = jnp.asarray(_CORNERS, size.dtype) * size
+    return Convex(
+        pos,
+        mat,
+        size,
+        vert=corners,
+        face=corners[_FACES],
+        face_normal=jnp.asarray(_NORMALS, size.dtype),
+        edge=jnp.asarray(_EDGES),
+        edge_face_normal=jnp.asarray(_EDGE_NORMALS, size.dtype),
+    )
+
+
+def builder(m: mjx.Model, key: FunctionKey, i: int) -> Callable[..., Geom]:
+    """How to build geom i (0 or 1) of a group of pairs from its (pos, mat, size).
+
+    Args:
+        m: model, JAX implementation.
+        key: the group: types, mesh or height field ids, cells of a height field to test.
+        i: first or second geom of the pair.
+
+    Returns:
+        a function of one geom's pos (3,), mat (3, 3), size (3,), to be mapped over the group.
+    """
+    kind, data_id = key.types[i], key.data_ids[i]
+    if kind == GeomType.BOX:
+        return box
+    if kind == GeomType.MESH:
+        hull = m._impl.mesh_convex[data_id]
+        parts = {name: getattr(hull, name) for name in ("vert", "face", "face_normal")}
+        return lambda pos, mat, size: Convex(
+            pos, mat, size, **parts, edge=hull.edge, edge_face_normal=hull.edge_face_normal
+        )
+    if kind == GeomType.HFIELD:
+        nrow, ncol = m.hfield_nrow[data_id], m.hfield_ncol[data_id]
+        start = m.hfield_adr[data_id]
+        data = m.hfield_data[start : start + nrow * ncol].reshape(nrow, ncol).T
+        extent = jnp.asarray(m.hfield_size[data_id], data.dtype)
+        return lambda pos, mat, size: HField(pos, mat, extent, data, key.subgrid_size)
+    return Geom
