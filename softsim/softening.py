@@ -1,8 +1,10 @@
 """What is softened in a step, by how much, and whether only the gradient sees it."""
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -28,6 +30,13 @@ class Part(eqx.Module):
     def __check_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode: got {self.mode!r}, expected one of {', '.join(MODES)}")
+        _refuse("softness", self.softness, self.softness > 0, "a positive number")
+
+
+def _refuse(name: str, value: Array, ok: Array, expected: str) -> None:
+    """Raise on a concrete bad value; traced values are checked where they are used."""
+    if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(ok)):
+        raise ValueError(f"{name}: got {value}, expected {expected}")
 
 
 class Softening(eqx.Module):
@@ -38,14 +47,17 @@ class Softening(eqx.Module):
         mask: `Contact.weight`, the soft contact mask that fades rows in and out.
         solver: the switch between an active and an inactive constraint row.
         reach: m, traced; contacts act gently from this distance on (0: only when touching).
-        straight_through: static; the value of a step is the hard one, only its derivative is soft.
+        gradient_only: static; a step keeps its hard value, only its derivative is soft.
     """
 
     collision: Part = eqx.field(default_factory=Part)
     mask: Part = eqx.field(default_factory=Part)
     solver: Part = eqx.field(default_factory=Part)
     reach: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
-    straight_through: bool = eqx.field(static=True, default=False)
+    gradient_only: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        _refuse("reach", self.reach, self.reach >= 0, "a length of at least 0 m")
 
     @classmethod
     def hard(cls) -> "Softening":
@@ -67,4 +79,4 @@ class Softening(eqx.Module):
     ) -> "Softening":
         """Hard values with soft derivatives, contacts felt from `reach` m on."""
         soft = cls.soft(softness, reach, mode)
-        return eqx.tree_at(lambda s: s.straight_through, soft, True)
+        return dataclasses.replace(soft, gradient_only=True)

@@ -1,0 +1,125 @@
+"""From MuJoCo to MJX: `put_model` refuses what would be ignored or fail later, by name."""
+
+import copy
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+
+from softsim.collision import unsupported_meshes, unsupported_pairs
+from softsim.supported import UnsupportedModelError, find_unsupported
+
+
+def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
+    """The model on the default device, as an `mjx.Model` of the JAX implementation.
+
+    Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense; nothing
+    else of the model is changed.
+
+    Raises:
+        UnsupportedModelError: names the element and the feature that softsim does not simulate.
+    """
+    if not isinstance(mj_model, mujoco.MjModel):
+        raise ValueError(f"mj_model: got {type(mj_model).__name__}, expected mujoco.MjModel")
+    problems = find_unsupported(mj_model)
+    for (name1, name2), (type1, type2) in unsupported_pairs(mj_model):
+        kinds = f"{type1.lower()}-{type2.lower()}"
+        problems.append(f'geoms "{name1}" and "{name2}": no collider for the pair {kinds}')
+    problems += [f'geom "{name}": {reason}' for name, reason in unsupported_meshes(mj_model)]
+    if problems:
+        raise UnsupportedModelError(problems)
+    try:
+        m = mjx.put_model(_dense(mj_model), impl="jax")
+    except NotImplementedError as error:  # what MJX itself refuses
+        raise UnsupportedModelError([str(error)]) from error
+    return _default_float(m)
+
+
+def make_data(m: mjx.Model) -> mjx.Data:
+    """The state at `m.qpos0` with zero velocity, as an `mjx.Data`."""
+    return _default_float(mjx.make_data(m, impl="jax"))
+
+
+def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
+    """`mj_data` as an `mjx.Data`.
+
+    Only the inputs of a step are copied (state, controls, applied forces, mocap poses, activity of
+    equality constraints, warm start); what follows from them is zero until a step computes it.
+
+    Raises:
+        ValueError: if a copied field holds NaN or infinity, or does not belong to `mj_model`.
+    """
+    m = put_model(mj_model)
+    d = make_data(m)
+    fields = {}
+    for name in INPUTS:
+        value = np.asarray(getattr(mj_data, name))
+        like = jnp.asarray(getattr(d, name))
+        if value.shape != like.shape:
+            raise ValueError(f"mj_data.{name}: got shape {value.shape}, expected {like.shape}")
+        _refuse_not_finite(f"mj_data.{name}", value)
+        fields[name] = jnp.asarray(value, like.dtype)
+    return d.replace(**fields)
+
+
+# what a step reads
+STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
+CONTROLS = (
+    "ctrl",
+    "qfrc_applied",
+    "xfrc_applied",
+    "mocap_pos",
+    "mocap_quat",
+    "eq_active",
+)
+INPUTS = STATE + CONTROLS
+
+
+def _dense(mj_model: mujoco.MjModel) -> mujoco.MjModel:
+    dense = copy.copy(mj_model)
+    dense.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    return dense
+
+
+def _default_float(tree):
+    """Every inexact JAX leaf in the default float dtype, so that none stays behind in 32 bits."""
+    dtype = jnp.zeros(()).dtype
+
+    def cast(x):
+        inexact = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
+        return x.astype(dtype) if inexact else x
+
+    return jax.tree.map(cast, tree)
+
+
+def check_inputs(m: mjx.Model, d: mjx.Data) -> None:
+    """Refuse inputs of a step with a wrong shape or dtype or, where they are known, not finite.
+
+    Raises:
+        ValueError: names the field, what it is and what was expected.
+    """
+    sizes = {
+        "time": (), "qpos": (m.nq,), "qvel": (m.nv,), "act": (m.na,), "qacc_warmstart": (m.nv,),
+        "ctrl": (m.nu,), "qfrc_applied": (m.nv,), "xfrc_applied": (m.nbody, 6),
+        "mocap_pos": (m.nmocap, 3), "mocap_quat": (m.nmocap, 4), "eq_active": (m.neq,),
+    }  # fmt: skip
+    dtype = m.qpos0.dtype
+    for name in INPUTS:
+        value = getattr(d, name)
+        if jnp.shape(value) != sizes[name]:
+            raise ValueError(f"d.{name}: got shape {jnp.shape(value)}, expected {sizes[name]}")
+        if name != "eq_active" and jnp.asarray(value).dtype != dtype:
+            raise ValueError(
+                f"d.{name}: got dtype {jnp.asarray(value).dtype}, expected {dtype} as in the model"
+            )
+        if not isinstance(value, jax.core.Tracer):
+            _refuse_not_finite(f"d.{name}", np.asarray(value))
+
+
+def _refuse_not_finite(name: str, value: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(value))
+    if bad.size:
+        entry = f", entry {bad[0]}," if value.ndim else ""
+        raise ValueError(f"{name}{entry} is {value.flat[bad[0]]}, expected a finite number")

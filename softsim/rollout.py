@@ -1,0 +1,104 @@
+"""Many steps: only the state is carried and saved; memory is kept by recomputing."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from mujoco import mjx
+
+from softsim.model import STATE, check_inputs
+from softsim.softening import Softening
+from softsim.step import HARD, step
+
+
+class Trajectory(NamedTuple):
+    """States after each of T steps."""
+
+    qpos: Float[Array, "T nq"]
+    qvel: Float[Array, "T nv"]
+    act: Float[Array, "T na"]
+    time: Float[Array, " T"]
+
+
+def rollout(
+    m: mjx.Model,
+    d: mjx.Data,
+    ctrl: Float[Array, "T nu"],
+    softening: Softening = HARD,
+    *,
+    segment: int | None = None,
+    truncate: int | None = None,
+) -> tuple[mjx.Data, Trajectory]:
+    """T steps from `d`, one row of `ctrl` per step.
+
+    Between steps only the state is carried (time, qpos, qvel, act, warm start); forces, mocap poses
+    and the other inputs stay those of `d`. For a batch, `jax.vmap` over `d` or `ctrl`.
+
+    Memory of a reverse-mode gradient, with S floats of state and R floats of intermediate results
+    per step (R is in the thousands of S): T R without checkpoints; with `segment=n` the state at
+    every n-th step and the n states of the segment in work, (T / n + n) S + R, at the price of one
+    or, for n > 1, two more forward passes. n near sqrt(T) is the least: 2 sqrt(T) S + R.
+
+    Args:
+        ctrl: controls, in the units of each actuator; shape (T, 0) for a model without actuators.
+        segment: static; steps between stored states, None to store all intermediate results.
+        truncate: static; derivatives do not flow back over more than this many steps (short-horizon
+            policy gradients). None to keep them all.
+
+    Returns:
+        `d` with the state after the last step (everything a step computes, such as contacts, is
+        still that of the given `d`: call `forward` for it), and the states after every step.
+
+    Raises:
+        ValueError: `ctrl` is not (T, nu), or `d` as in `step`.
+    """
+    check_inputs(m, d)
+    ctrl = jnp.asarray(ctrl, d.qpos.dtype)
+    if ctrl.ndim != 2 or ctrl.shape[1] != m.nu or not ctrl.shape[0]:
+        raise ValueError(f"ctrl: got shape {ctrl.shape}, expected (T, {m.nu}) with T > 0")
+    for name, value in (("segment", segment), ("truncate", truncate)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: got {value}, expected at least 1 step")
+    steps = ctrl.shape[0]
+
+    def advance(state: dict, x: tuple) -> tuple[dict, Trajectory]:
+        u, i = x
+        if truncate is not None:
+            keep = i % truncate != 0
+            state = jax.tree.map(lambda s: jnp.where(keep, s, jax.lax.stop_gradient(s)), state)
+        after = step(m, d.replace(**state, ctrl=u), softening)
+        state = {name: getattr(after, name) for name in STATE}
+        return state, Trajectory(after.qpos, after.qvel, after.act, after.time)
+
+    state = {name: getattr(d, name) for name in STATE}
+    inputs = (ctrl, jnp.arange(steps))
+    state, trajectory = _scan(advance, state, inputs, segment)
+    return d.replace(**state, ctrl=ctrl[-1]), trajectory
+
+
+def _scan(
+    body: Callable, state: dict, inputs: tuple, segment: int | None
+) -> tuple[dict, Trajectory]:
+    """`lax.scan`, checkpointed by segments; steps that only fill the last segment change nothing."""
+    if segment is None:
+        return jax.lax.scan(body, state, inputs)
+    body = jax.checkpoint(body, prevent_cse=False)
+    steps = inputs[1].shape[0]
+    if segment == 1 or segment >= steps:
+        return jax.lax.scan(body, state, inputs)
+
+    def masked(state: dict, x: tuple) -> tuple[dict, Trajectory]:
+        after, saved = body(state, x)
+        return jax.tree.map(lambda a, b: jnp.where(x[1] < steps, a, b), after, state), saved
+
+    padding = -steps % segment
+    u, _ = inputs
+    u = jnp.concatenate([u, jnp.repeat(u[-1:], padding, axis=0)]).reshape(-1, segment, u.shape[1])
+    index = jnp.arange(steps + padding).reshape(-1, segment)
+    inner = jax.checkpoint(
+        lambda state, xs: jax.lax.scan(masked if padding else body, state, xs), prevent_cse=False
+    )
+    state, saved = jax.lax.scan(inner, state, (u, index))
+    return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:steps], saved)

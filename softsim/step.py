@@ -1,0 +1,121 @@
+"""One step of MuJoCo, stage by stage: read `forward` as the table of contents of the physics."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from mujoco import mjx
+
+from softsim import _mjx, dynamics, integrators
+from softsim.collision import collide
+from softsim.constraint import make_rows
+from softsim.model import check_inputs
+from softsim.softening import Softening
+from softsim.solver import Problem, solve
+
+HARD = Softening.hard()
+
+
+def step(m: mjx.Model, d: mjx.Data, softening: Softening = HARD) -> mjx.Data:
+    """One time step of `m.opt.timestep` seconds with the integrator of the model.
+
+    jit, vmap, grad, jvp, jacfwd, jacrev and hessian work, for any number of solver iterations, with
+    respect to every float leaf of `m`, the state and the inputs in `d`, and the traced leaves of
+    `softening`. Only the fields in `softsim.model.INPUTS` are read; all others are overwritten.
+
+    With `Softening.straight_through()` the value is the hard step, bit for bit, and the derivative
+    that of the soft step at the same state: one substitution around the whole step, so that
+    products inside it keep a consistent linearisation.
+
+    Raises:
+        ValueError: a field of `d` has the wrong shape or dtype or, where its value is known (not
+            under jit), holds NaN or infinity. Under jit bad values show as NaN in the result.
+    """
+    check_inputs(m, d)
+    return _straight_through(m, d, softening) if softening.gradient_only else _step(m, d, softening)
+
+
+def forward(m: mjx.Model, d: mjx.Data, softening: Softening = HARD) -> mjx.Data:
+    """Accelerations, forces, contacts and sensors at the state in `d`, without advancing it."""
+    d = _position(m, d)
+    contact = collide(m, d, softening)
+    d = d.tree_replace({"_impl.contact": contact.to_mjx()})
+    rows = make_rows(m, d, contact, softening.reach)
+    d = _mjx.transmission(m, d)
+    d = _mjx.sensor_pos(m, d)
+    d = _velocity(m, d)
+    d = _mjx.sensor_vel(m, d)
+    d = _mjx.fwd_actuation(m, d)
+    d = _acceleration(m, d)
+    d = _constrain(m, d, rows)
+    return _mjx.sensor_acc(m, d)
+
+
+def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """Poses, inertia and tendons: everything the coordinates alone decide."""
+    d = dynamics.kinematics(m, d)
+    d = dynamics.com_pos(m, d)
+    d = _mjx.camlight(m, d)
+    d = _mjx.tendon(m, d)
+    d = _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
+    return dynamics.factor_m(m, d)
+
+
+def _velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """Passive forces and bias forces at the present velocity."""
+    d = d.tree_replace(
+        {
+            "_impl.actuator_velocity": d._impl.actuator_moment @ d.qvel,
+            "_impl.ten_velocity": d._impl.ten_J @ d.qvel,
+        }
+    )
+    d = dynamics.com_vel(m, d)
+    d = _mjx.passive(m, d)
+    return _mjx.tendon_bias(m, dynamics.bias(m, d))
+
+
+def _acceleration(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """All forces but the constraints', and the acceleration they would give."""
+    applied = d.qfrc_applied + _mjx.xfrc_accumulate(m, d)
+    qfrc_smooth = d.qfrc_passive - d.qfrc_bias + d.qfrc_actuator + applied
+    qacc_smooth = dynamics.solve_m(m, d, qfrc_smooth)
+    return d.replace(qfrc_smooth=qfrc_smooth, qacc_smooth=qacc_smooth)
+
+
+def _constrain(m: mjx.Model, d: mjx.Data, rows) -> mjx.Data:
+    """The accelerations that satisfy the constraints, and their forces."""
+    problem = Problem(d._impl.M, d.qfrc_smooth, rows)
+    solution = solve(m, problem, d.qacc_smooth, d.qacc_warmstart)
+    d = d.replace(qacc=solution.qacc, qfrc_constraint=solution.qfrc_constraint)
+    return d.tree_replace(
+        {
+            "_impl.efc_J": rows.J,
+            "_impl.efc_D": rows.D,
+            "_impl.efc_aref": rows.aref,
+            "_impl.efc_pos": rows.pos,
+            "_impl.efc_margin": rows.margin,
+            "_impl.efc_frictionloss": rows.frictionloss,
+            "_impl.efc_force": solution.efc_force,
+            "_impl.solver_niter": jnp.asarray(solution.niter, d._impl.solver_niter.dtype),
+        }
+    )
+
+
+def _step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    d = forward(m, d, softening)
+    return integrators.advance(m, d, lambda d: forward(m, d, softening))
+
+
+@eqx.filter_custom_jvp
+def _straight_through(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    return _step(m, d, HARD)
+
+
+@_straight_through.def_jvp
+def _straight_through_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """Value of the hard step, tangent of the soft one."""
+    m, d, softening = primals
+    soft = dataclasses.replace(softening, gradient_only=False)
+    _, tangent = eqx.filter_jvp(_step, (m, d, soft), tangents)
+    return _straight_through(m, d, softening), tangent
