@@ -1,0 +1,156 @@
+"""What every experiment shares: a results folder, safe writing, a progress bar, clear errors."""
+
+import csv
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from softsim.cache import enable_compile_cache
+
+Args = TypeVar("Args")
+
+
+def launch(args_type: type[Args], main: Callable[[Args], None], description: str) -> None:
+    """Run an experiment from the command line.
+
+    Reads the arguments, switches the compile cache on, and turns bad input into one line on stderr
+    (exit status 2) and Ctrl-C into exit status 130.
+    """
+    try:
+        args = tyro.cli(args_type, description=description, prog=f"python -m {_module()}")
+        enable_compile_cache()
+        main(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped; the results so far are kept", file=sys.stderr)
+        sys.exit(130)
+
+
+def open_folder(out: Path) -> Path:
+    """Make the folder for results, or say now why nothing could be written there.
+
+    Raises:
+        ValueError: `out` is a file, or nothing may be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot write there ({error.strerror or error})") from None
+    return out
+
+
+def write_with(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a file beside `path`, then put it in place in one move."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        write(partial)
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+    return path
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> Path:
+    """Write JSON, arrays as lists; a number that is not finite becomes null, as JSON has none."""
+    text = json.dumps(_plain(data), indent=2, allow_nan=False) + "\n"
+    return write_with(path, lambda file: _write_text(file, text))
+
+
+def write_csv(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Path:
+    """Write columns of equal length, named in the first row."""
+
+    def write(file: Path) -> None:
+        with file.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+
+    return write_with(path, write)
+
+
+def provenance(args: Any) -> dict[str, Any]:
+    """The command, its settings, the machine and the versions that made a result."""
+    packages = ("softsim", "jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
+    return {
+        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "settings": {name: str(value) for name, value in vars(args).items()},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cpus": os.cpu_count(),
+            "devices": [device.device_kind for device in jax.devices()],
+            "float64": bool(jax.config.jax_enable_x64),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in packages},
+        },
+    }
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; add a `status` field to show a figure of merit beside it."""
+    return Progress(
+        TextColumn("{task.description:>18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=Console(stderr=True),
+    )
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows that share their keys as a table."""
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="right" if name != next(iter(rows[0])) else "left")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, np.ndarray | jax.Array):
+        return _plain(np.asarray(data).tolist())
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    if isinstance(data, np.generic):
+        return _plain(data.item())
+    if isinstance(data, float) and not np.isfinite(data):
+        return None
+    return data
+
+
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def _module() -> str:
+    """The module that was started, as a user names it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else Path(sys.argv[0]).stem

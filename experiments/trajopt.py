@@ -1,0 +1,330 @@
+"""Throw a cube so that it comes to rest at a target on the table, after bouncing.
+
+Six numbers are chosen, the velocity and the spin at release. Adam follows gradients of the whole
+throw, differentiated through every bounce in one of three ways, and the cross-entropy method (CEM)
+uses none. All start from the same random throws and get the same budget of simulated throws, a
+gradient charged as four. Every score is that of hard contacts, whatever gradient found the throw.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+from mujoco import mjx
+
+import softsim
+from experiments import _run
+from experiments._throw_figures import draw_losses, draw_throws
+
+Method = Literal["hard", "soft", "straight_through", "cem"]
+MODEL = Path(__file__).parent / "models" / "cube.xml"
+SIDE = 0.1048  # m
+# A gradient runs the throw once and transposes it, taken as three times the work of a throw.
+GRADIENT_COST = 4
+ELITE = 0.25  # share of a CEM population that forms the next one
+HIT = 0.01  # m: a throw that rests closer than this to the target is a hit
+
+
+@dataclass(frozen=True)
+class Args:
+    """Settings of the experiment."""
+
+    out: Path = Path("runs/trajopt")
+    """folder for metrics.json, CSV and figures"""
+    methods: tuple[Method, ...] = get_args(Method)
+    """hard, soft, straight_through: three gradients; cem: none"""
+    starts: int = 20
+    """random throws every method starts from"""
+    iterations: int = 40
+    """gradient steps; CEM gets as many simulated throws"""
+    learning_rate: float = 0.1
+    """of Adam, in units of the spread of the starts"""
+    population: int = 16
+    """throws per CEM generation"""
+    target: tuple[float, float] = (0.7, 0.25)
+    """m, where the cube should rest; it is released above (0, 0)"""
+    height: float = 0.25
+    """m, of the cube's centre at release"""
+    horizon: float = 1.0
+    """s, of simulated time"""
+    softness: float = 0.05
+    """width of the soft switches, relative to the cube"""
+    reach: float = 0.0
+    """m, contact from a distance in the soft gradients"""
+    seed: int = 0
+    """of the starts and of CEM"""
+    quick: bool = False
+    """few short throws and few steps, to see that everything works"""
+
+    def __post_init__(self) -> None:
+        for name in ("starts", "iterations", "learning_rate", "horizon", "softness"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected more than 0")
+        if self.population < 4:
+            raise ValueError(f"--population: got {self.population}, expected at least 4")
+        if not self.height > SIDE:
+            raise ValueError(f"--height: got {self.height}, expected more than a side, {SIDE} m")
+        if not np.isfinite(self.target).all():
+            raise ValueError(f"--target: got {self.target}, expected two finite lengths in m")
+
+
+class Throw(eqx.Module):
+    """A cube ready for release, and where it should go."""
+
+    model: mjx.Model
+    data: mjx.Data
+    target: Float[Array, "3"]
+    steps: int = eqx.field(static=True)
+
+    def release(self, x: Float[Array, "6"]) -> Float[Array, "6"]:
+        """Velocity (m/s, world frame) and spin (rad/s, body frame) of a throw `x`; x is normal."""
+        mean = jnp.array([0.8, 0.0, 0.3, 0.0, 0.0, 0.0])
+        spread = jnp.array([0.4, 0.4, 0.4, 6.0, 6.0, 6.0])
+        return mean + spread * x
+
+    def fly(self, x: Float[Array, "6"], soft: softsim.Softening):
+        """The trajectory of a throw."""
+        ctrl = jnp.zeros((self.steps, self.model.nu))
+        return softsim.rollout(self.model, self.data.replace(qvel=self.release(x)), ctrl, soft)[1]
+
+    def loss(self, x: Float[Array, "6"], soft: softsim.Softening):
+        """Squared miss, and what motion is left in a tenth of a second, in cube sides squared.
+
+        Returns:
+            The loss, and the distance (m) between the cube's centre and where it should rest.
+        """
+        end = self.fly(x, soft)
+        miss = end.qpos[-1, :3] - self.target
+        drift = 0.1 * end.qvel[-1, :3], 0.1 * SIDE * end.qvel[-1, 3:]
+        loss = (miss @ miss + sum(move @ move for move in drift)) / SIDE**2
+        return loss, jnp.sqrt(jax.lax.stop_gradient(miss @ miss))
+
+
+class Step(NamedTuple):
+    """One step of a search from every start at once."""
+
+    x: Float[Array, "starts 6"]
+    loss: Float[Array, "starts"]
+    miss: Float[Array, "starts"]
+    cost: int  # simulated throws per start
+    broken: int = 0  # gradients that were not finite
+
+
+@dataclass
+class Result:
+    """What one method found, so far."""
+
+    method: str
+    steps: list[Step] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def stack(self, name: str) -> np.ndarray:
+        """One field of every step, stacked: (steps, starts, ...)."""
+        return np.stack([np.asarray(getattr(step, name)) for step in self.steps])
+
+    def throws(self) -> np.ndarray:
+        """Simulated throws per start after each step: (steps,)."""
+        return np.cumsum([step.cost for step in self.steps])
+
+    def best(self) -> np.ndarray:
+        """For every start, the step with the lowest loss: (starts,)."""
+        return np.argmin(self.stack("loss"), axis=0)
+
+
+def make_throw(args: Args) -> Throw:
+    """The cube, level and at rest above the table."""
+    mj_model = mujoco.MjModel.from_xml_path(str(MODEL))
+    model = softsim.put_model(mj_model)
+    pose = jnp.array([0.0, 0.0, args.height, 1.0, 0.0, 0.0, 0.0])
+    data = softsim.make_data(model).replace(qpos=pose)
+    target = jnp.array([*args.target, SIDE / 2])
+    return Throw(model, data, target, max(2, round(args.horizon / mj_model.opt.timestep)))
+
+
+def gradient_descent(
+    throw: Throw, args: Args, soft: softsim.Softening, x: Float[Array, "starts 6"]
+) -> Iterator[Step]:
+    """Adam from every start at once, without end."""
+    # zero_nans: a gradient that is not finite moves nothing; it is counted all the same.
+    optimiser = optax.chain(
+        optax.zero_nans(), optax.clip_by_global_norm(10.0), optax.adam(args.learning_rate)
+    )
+
+    @jax.jit
+    @jax.vmap
+    def update(x, state):
+        (loss, miss), gradient = jax.value_and_grad(throw.loss, has_aux=True)(x, soft)
+        change, state = optimiser.update(gradient, state)
+        return x + change, state, loss, miss, ~jnp.isfinite(gradient).all()
+
+    state = jax.vmap(optimiser.init)(x)
+    while True:
+        following, state, loss, miss, broken = update(x, state)
+        yield Step(x, loss, miss, GRADIENT_COST, int(broken.sum()))
+        x = following
+
+
+def rescore(throw: Throw, steps: Iterator[Step]) -> Iterator[Step]:
+    """The same steps, their throws scored with hard contacts (not charged to the budget)."""
+    score = jax.jit(jax.vmap(lambda x: throw.loss(x, softsim.Softening.hard())))
+    for step in steps:
+        loss, miss = score(step.x)
+        yield step._replace(loss=loss, miss=miss)
+
+
+def cross_entropy(
+    throw: Throw, args: Args, key: PRNGKeyArray, x: Float[Array, "starts 6"]
+) -> Iterator[Step]:
+    """CEM around every start at once, without end; a step is the best throw of a generation."""
+    elite = round(ELITE * args.population)
+
+    @jax.jit
+    @jax.vmap
+    def generation(key, mean, spread):
+        sample = mean + spread * jax.random.normal(key, (args.population, mean.size))
+        sample = sample.at[0].set(mean)
+        loss, miss = jax.vmap(lambda s: throw.loss(s, softsim.Softening.hard()))(sample)
+        order = jnp.argsort(loss)
+        best = sample[order[:elite]]
+        return best.mean(0), best.std(0) + 0.01, best[0], loss[order[0]], miss[order[0]]
+
+    spread = jnp.ones_like(x)
+    while True:
+        key, now = jax.random.split(key)
+        x, spread, *best = generation(jax.random.split(now, len(x)), x, spread)
+        yield Step(*best, cost=args.population)
+
+
+def search(throw: Throw, args: Args, method: str, x: Float[Array, "starts 6"]) -> Iterator[Step]:
+    """The steps of one method, without end."""
+    width = (args.softness, args.reach)
+    match method:
+        case "hard":
+            return gradient_descent(throw, args, softsim.Softening.hard(), x)
+        case "soft":
+            soft = softsim.Softening.soft(*width)
+            return rescore(throw, gradient_descent(throw, args, soft, x))
+        case "straight_through":
+            return gradient_descent(throw, args, softsim.Softening.straight_through(*width), x)
+        case _:
+            return cross_entropy(throw, args, jax.random.key(args.seed + 1), x)
+
+
+def run_method(args: Args, result: Result, steps: Iterator[Step], bar: _run.Progress) -> None:
+    """Take steps until the budget is spent, keeping each in `result`."""
+    budget = args.iterations * GRADIENT_COST
+    task = bar.add_task(result.method, total=budget, status="compiling")
+    spent, begin = 0, time.perf_counter()
+    for step in steps:
+        spent += step.cost
+        now = time.perf_counter()
+        result.seconds.append(now - begin)
+        begin = now
+        result.steps.append(step)
+        bar.update(task, completed=spent, status=f"median loss {np.median(step.loss):.3g}")
+        if spent + step.cost > budget:
+            break
+
+
+def summary(result: Result) -> dict[str, float]:
+    """The numbers of one method, over its starts."""
+    starts = np.arange(result.stack("loss").shape[1])
+    loss, miss = (result.stack(name)[result.best(), starts] for name in ("loss", "miss"))
+    return {
+        "steps": len(result.steps),
+        "throws_per_start": int(result.throws()[-1]),
+        "loss_median": float(np.median(loss)),
+        "loss_quartiles": np.quantile(loss, [0.25, 0.75]),
+        "miss_mm_median": 1e3 * float(np.median(miss)),
+        "miss_mm_best": 1e3 * float(miss.min()),
+        "hits": float(np.mean(miss < HIT)),
+        "broken_gradients": sum(step.broken for step in result.steps),
+        "first_step_seconds": result.seconds[0],
+        "seconds_per_step": float(np.median(result.seconds[1:] or result.seconds)),
+    }
+
+
+def write_results(args: Args, throw: Throw, results: list[Result]) -> None:
+    """metrics.json, losses.csv, throws.csv and the figure of losses, for what was found so far."""
+    results = [result for result in results if result.steps]
+    if not results:
+        return
+    metrics = {result.method: summary(result) for result in results}
+    _run.write_json(args.out / "metrics.json", {**_run.provenance(args), "methods": metrics})
+    rows = [
+        (r.method, i, r.throws()[i], start, step.loss[start], step.miss[start])
+        for r in results
+        for i, step in enumerate(r.steps)
+        for start in range(len(step.loss))
+    ]
+    names = ("method", "step", "throws", "start", "loss", "miss_m")
+    _run.write_csv(args.out / "losses.csv", dict(zip(names, zip(*rows))))
+    best = [
+        (r.method, start, *np.asarray(throw.release(r.steps[step].x[start])).tolist())
+        for r in results
+        for start, step in enumerate(r.best())
+    ]
+    names = ("method", "start", "vx", "vy", "vz", "wx", "wy", "wz")
+    _run.write_csv(args.out / "throws.csv", dict(zip(names, zip(*best))))
+    draw_losses(args.out / "losses.png", {r.method: (r.throws(), r.stack("loss")) for r in results})
+
+
+def picture(args: Args, throw: Throw, results: list[Result]) -> None:
+    """The throw from the first start before, and after by each method."""
+    fly = jax.jit(jax.vmap(lambda x: throw.fly(x, softsim.Softening.hard()).qpos))
+    x = [results[0].steps[0].x[0]] + [r.steps[r.best()[0]].x[0] for r in results]
+    poses = np.asarray(fly(jnp.stack(x)))
+    titles = ["before", *(f"after: {r.method}" for r in results)]
+    draw_throws(args.out / "throws.png", titles, poses, np.asarray(throw.target), SIDE / 2)
+
+
+def print_results(results: list[Result]) -> None:
+    """The table at the end."""
+    rows = []
+    for result in results:
+        s = summary(result)
+        rows.append(
+            {
+                "method": result.method,
+                "loss, median": f"{s['loss_median']:.2g}",
+                "miss, median": f"{s['miss_mm_median']:.1f} mm",
+                "hits": f"{s['hits']:.0%}",
+                "throws": f"{s['throws_per_start']}",
+                "per step": f"{s['seconds_per_step']:.2f} s",
+                "first step": f"{s['first_step_seconds']:.0f} s",
+            }
+        )
+    _run.print_table("Best throw of each start (a hit rests within 10 mm of the target)", rows)
+
+
+def main(args: Args) -> None:
+    """Run every method from the same starts and write what they found."""
+    if args.quick:
+        args = replace(args, starts=2, iterations=4, population=4, horizon=0.1)
+    _run.open_folder(args.out)
+    throw = make_throw(args)
+    starts = jax.random.normal(jax.random.key(args.seed), (args.starts, 6))
+    results: list[Result] = []
+    try:
+        with _run.progress() as bar:
+            for method in dict.fromkeys(args.methods):
+                results.append(Result(method))
+                run_method(args, results[-1], search(throw, args, method, starts), bar)
+    finally:
+        write_results(args, throw, results)
+    picture(args, throw, results)
+    print_results(results)
+    print(f"Written to {args.out}: metrics.json, losses.csv, throws.csv, losses.png, throws.png")
+
+
+if __name__ == "__main__":
+    _run.launch(Args, main, __doc__)

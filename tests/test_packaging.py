@@ -1,0 +1,70 @@
+"""The package imports fast, is typed, and its pins belong together."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TIMED_IMPORT = (
+    "import time; t = time.perf_counter(); import softsim; print(time.perf_counter() - t)"
+)
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_import_takes_less_than_three_seconds() -> None:
+    def seconds() -> float:
+        run = subprocess.run(
+            [sys.executable, "-c", TIMED_IMPORT], capture_output=True, text=True, check=True
+        )
+        return float(run.stdout.split()[-1])
+
+    assert min(seconds() for _ in range(3)) < 3.0
+
+
+def test_import_leaves_jax_settings_alone() -> None:
+    code = (
+        "import jax; before = dict(jax.config.values); import softsim;"
+        "assert dict(jax.config.values) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("package", ["softsim", "softjax_ops", "envs", "experiments"])
+def test_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_installed_version_is_the_one_declared() -> None:
+    assert metadata.version("softsim") == PROJECT["version"]
+
+
+def test_mujoco_and_mjx_are_of_one_series() -> None:
+    assert pins()["mujoco"] == pins()["mujoco-mjx"]
+    assert metadata.version("mujoco") == metadata.version("mujoco-mjx")
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    extras = PROJECT["optional-dependencies"]["dev"]
+    pinned = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins().items()}
+    for text in [*PROJECT["dependencies"], *extras]:
+        requirement = Requirement(text)
+        assert Version(pinned[requirement.name]) in requirement.specifier, text
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_supported_pythons(python: str) -> None:
+    assert python in SpecifierSet(PROJECT["requires-python"])
+    assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
