@@ -1,0 +1,101 @@
+"""Projections on the probability simplex: what turns scores into a soft index.
+
+    P(z) = argmax over y in the simplex of <y, z> - R(y)
+
+| mode   | R                | y_j                   | exponent e |
+|--------|------------------|-----------------------|------------|
+| smooth | sum y log y      | softmax(z)_j          |            |
+| c0     | sum y^2 / 2      | max(z_j - theta, 0)   | 1          |
+| c1     | sum y^p/p, p=3/2 | max(z_j - theta, 0)^2 | 2          |
+| c2     | sum y^p/p, p=4/3 | max(z_j - theta, 0)^3 | 3          |
+
+c0 is the Euclidean projection (Wang & Carreira-Perpinan, arXiv 1309.1541), c1 and c2 use the
+p-norm regularisers of Sander et al. (arXiv 2302.01425). The threshold theta makes y sum to one. It
+is found by Newton's method on the convex function |max(z - theta, 0)|_e = 1, which needs no sort.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+EXPONENT = {"c0": 1, "c1": 2, "c2": 3}
+MAX_NEWTON = 100
+"""Far above what is needed: Newton's method here is monotone and takes about ten steps."""
+
+
+def power(base: Float[Array, "..."], exponent: int) -> Float[Array, "..."]:
+    """base^exponent for a static exponent >= 0; its derivative at 0 is finite at every order."""
+    return jnp.ones_like(base) if exponent == 0 else math.prod([base] * exponent)
+
+
+def _newton(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
+    """theta for scores with maximum 0, from the left: theta in [-1, 0)."""
+    tolerance = 2 * jnp.finfo(z.dtype).eps
+
+    def step(theta):
+        rest = jnp.maximum(z - theta, 0)
+        slope = jnp.sum(
+            power(rest, exponent - 1) if exponent > 1 else (rest > 0).astype(z.dtype),
+            axis=-1,
+            keepdims=True,
+        )
+        total = jnp.sum(power(rest, exponent), axis=-1, keepdims=True)
+        norm = total ** (1 / exponent) if exponent > 1 else total
+        return theta + (norm - 1) * norm ** (exponent - 1) / jnp.maximum(slope, 1e-30)
+
+    def cond(state):
+        count, theta, previous = state
+        return (count < MAX_NEWTON) & jnp.any(theta > previous + tolerance)
+
+    def body(state):
+        count, theta, _ = state
+        return count + 1, step(theta), theta
+
+    start = jnp.full_like(z[..., :1], -1)
+    return jax.lax.while_loop(cond, body, (0, step(start), start))[1]
+
+
+def threshold(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
+    """theta such that sum_j max(z_j - theta, 0)^exponent = 1, along the last axis."""
+
+    @jax.custom_jvp
+    def solve(z):
+        top = jnp.max(z, axis=-1, keepdims=True)
+        return top + _newton(z - top, exponent)
+
+    @solve.defjvp
+    def solve_jvp(primals, tangents):
+        (z,), (dz,) = primals, tangents
+        theta = solve(z)
+        inside = z > theta
+        weight = jnp.where(inside, power(jnp.where(inside, z - theta, 0), exponent - 1), 0)
+        total = jnp.sum(weight, axis=-1, keepdims=True)
+        return theta, jnp.sum(weight / total * dz, axis=-1, keepdims=True)
+
+    return solve(z)
+
+
+def project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
+    """The projection of `scores` (already divided by the softness) on the simplex, last axis.
+
+    Args:
+        scores: finite or -inf (weight 0), at least one finite in each row.
+        mode: static; "smooth", "c0", "c1" or "c2".
+
+    Returns:
+        Non-negative weights that sum to one along the last axis. Forward and reverse mode and
+        higher derivatives work; the memory is O(n).
+    """
+    if mode == "smooth":
+        return jax.nn.softmax(scores, axis=-1)
+    exponent = EXPONENT[mode]
+    return power(jnp.maximum(scores - threshold(scores, exponent), 0), exponent)
+
+
+def log_project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
+    """log of `project`; exact in "smooth" (no underflow), -inf at the exact zeros of the others."""
+    if mode == "smooth":
+        return jax.nn.log_softmax(scores, axis=-1)
+    return jnp.log(project(scores, mode))
