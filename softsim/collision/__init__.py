@@ -1,6 +1,7 @@
 """Contacts of all geom pairs, hard and soft from the same lines; `contract` states the rules."""
 
 from softsim.collision import plane as plane
+from softsim.collision import sphere as sphere
 from softsim.collision.contact import Contact as Contact
 from softsim.collision.contract import PAIRS as PAIRS
 from softsim.collision.contract import Convex as Convex

@@ -66,10 +66,33 @@ def frame(part: Part, normal: Float[Array, "3"]) -> Float[Array, "3 3"]:
         normal: any length; below `TINY` it counts as +x.
     """
     n, _ = unit(normal, jnp.array([1.0, 0.0, 0.0], normal.dtype))
+    return _complete(n, _tangent(part, n))
+
+
+def frame_along(
+    part: Part, normal: Float[Array, "3"], axis: Float[Array, "3"]
+) -> Float[Array, "3 3"]:
+    """Contact frame whose tangent is the projection of `axis`, or `frame`'s where that is short.
+
+    Args:
+        part: settings of the collision part.
+        normal: unit vector.
+        axis: unit vector; its projection is short when it is within 30 degrees of the normal.
+    """
+    default = _tangent(part, normal)
+    along, length = unit(axis - normal * jnp.dot(normal, axis), default)
+    upright = sj.less(length, 0.5, **soft(part))
+    return _complete(normal, unit(upright * default + (1 - upright) * along, along)[0])
+
+
+def _tangent(part: Part, n: Float[Array, "3"]) -> Float[Array, "3"]:
+    """The projection of y on the plane of n, or of z where n leans to y; see `frame`."""
     y = jnp.array([0.0, 1.0, 0.0], n.dtype)
     z = jnp.array([0.0, 0.0, 1.0], n.dtype)
     along_y = sj.less(n[1], 0.5, **soft(part)) * sj.greater(n[1], -0.5, **soft(part))
-
     on_y, on_z = y - n * n[1], z - n * n[2]
-    tangent, _ = unit(along_y * on_y + (1 - along_y) * on_z, unit(on_y, z)[0])
+    return unit(along_y * on_y + (1 - along_y) * on_z, unit(on_y, z)[0])[0]
+
+
+def _complete(n: Float[Array, "3"], tangent: Float[Array, "3"]) -> Float[Array, "3 3"]:
     return jnp.stack([n, tangent, jnp.cross(n, tangent)])
