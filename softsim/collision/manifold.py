@@ -1,0 +1,143 @@
+"""Which points of two touching surfaces become contacts: the four that span the largest area.
+
+The choice is a chain, as in MJX: a the first point of the touching ones, b the one furthest from
+a, c the one furthest from the line ab, d the one furthest from the lines ac and bc. Each is a soft
+index, a distribution over the points; the contact is the expectation of point and distance.
+
+Equal scores are the common case: seen from one corner of a square, c and d are equally far. A plain
+soft argmax would return their mean and the support area would collapse. So ties go to the first
+point, soft and hard. With a truth value m_i in [0, 1] for "point i is among the best", the first
+of the best is
+
+    w_i = m_i (1 - m_1) ... (1 - m_(i-1)),
+
+which is smooth in every m, and the hard first index where m is 0 or 1. Soft, the best are all
+within one softness of the largest score, so that a tie is far from any change of m.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+import softjax_ops as sj
+from softsim.collision.numerics import div, soft, width
+from softsim.softening import Part
+
+EDGE = 0.2
+"""Width of the switch at the end of a plateau, relative to the plateau."""
+
+OUTSIDE = 4.0
+"""Penalty on the score of a point that does not touch; scores of touching points are in [0, 1]."""
+
+
+def soft_index(
+    part: Part, score: Float[Array, "*s n"], scale: Float[Array, ""] | float = 1.0
+) -> Float[Array, "*s n"]:
+    """Soft argmax over the last axis; equal scores share the weight. `scale`: of the scores."""
+    options = soft(part, scale)
+    return sj.argmax(score, axis=-1, method=part.method, standardize=False, **options)
+
+
+def soft_max(
+    part: Part, score: Float[Array, "*s n"], scale: Float[Array, ""] | float = 1.0
+) -> Float[Array, "*s"]:
+    """Soft maximum over the last axis. `scale`: of the scores."""
+    options = soft(part, scale)
+    return sj.max(score, axis=-1, method=part.method, standardize=False, **options)
+
+
+def pick(index: Float[Array, "*s n"], x: Float[Array, "n ..."]) -> Float[Array, "..."]:
+    """Expectation of the rows of x under a soft index; full precision on every device."""
+    return jnp.tensordot(index, x, axes=1, precision="highest")
+
+
+def saturate(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """C1 step from 0 at x <= 0 to exactly 1 at x >= 1."""
+    t = jnp.clip(x, 0.0, 1.0)
+    return t * t * (3 - 2 * t)
+
+
+def at_least(
+    part: Part,
+    x: Float[Array, "*s"],
+    bound: Float[Array, "*s"] | float,
+    scale: Float[Array, "*s"] | float = 1.0,
+) -> Float[Array, "*s"]:
+    """x >= bound with a plateau: soft, x = bound is well inside; it fades out one width below.
+
+    Args:
+        part: settings of the collision part.
+        x: compared with `bound`.
+        bound: broadcast against x.
+        scale: of x, in its unit.
+    """
+    return sj.greater_equal(x, bound - width(part, scale), **soft(part, EDGE * scale))
+
+
+def first(part: Part, member: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Soft index of the first member; of any point if there is none.
+
+    Args:
+        part: settings of the collision part.
+        member: truth values.
+    """
+    before = jnp.cumprod(1 - member)
+    index = member * jnp.concatenate([jnp.ones_like(before[:1]), before[:-1]])
+    total = jnp.sum(index)
+    spare = width(part, 1e-2) + (total == 0)
+    return (index + spare / index.size) / (total + spare)
+
+
+def first_max(
+    part: Part, score: Float[Array, " n"], scale: Float[Array, ""] | float = 1.0
+) -> Float[Array, " n"]:
+    """Soft argmax whose ties go to the first; `scale` is that of the scores."""
+    return first(part, at_least(part, score, soft_max(part, score, scale), scale))
+
+
+def peak(x: Float[Array, " n"]) -> Float[Array, ""]:
+    """Smooth maximum of non-negative x that needs no scale: sum x^5 / sum x^4."""
+    largest = jax.lax.stop_gradient(jnp.max(x))
+    r = div(x, jnp.broadcast_to(largest, x.shape))
+    return largest * div(jnp.sum(r**5), jnp.sum(r**4))
+
+
+def four_points(
+    part: Part,
+    points: Float[Array, "n 3"],
+    member: Float[Array, " n"],
+    normal: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> Float[Array, "4 n"]:
+    """Soft indices of the four members that span about the largest area (see the module).
+
+    Args:
+        part: settings of the collision part.
+        points: m, in any one frame.
+        member: truth values, which points touch.
+        normal: unit, of the plane in which the area is measured.
+        size: m, of the shapes; areas much smaller than its square count as zero.
+    """
+    tiny = (1e-2 * size) ** 2
+
+    def furthest(distance: Float[Array, " n"]) -> Float[Array, " n"]:
+        inside = distance * member
+        return first_max(part, inside / (peak(inside) + tiny) + OUTSIDE * (member - 1))
+
+    # a outlives the other points when the touching face changes: they are in place when a moves
+    index_a = first(part, 1 - (1 - member) ** 4)
+    a = pick(index_a, points)
+    index_b = furthest(jnp.sum((points - a) ** 2, axis=1))
+    b = pick(index_b, points)
+    index_c = furthest(((points - a) @ jnp.cross(normal, a - b)) ** 2)
+    c = pick(index_c, points)
+    scale = jnp.sum((a - b) ** 2) + tiny
+    ac = sj.abs((points - a) @ jnp.cross(normal, a - c), **soft(part, scale))
+    bc = sj.abs((points - b) @ jnp.cross(normal, b - c), **soft(part, scale))
+    return jnp.stack([index_a, index_b, index_c, furthest(ac + bc)])
+
+
+def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:
+    """Truth value for each soft index that no earlier one is the same."""
+    same = index @ index.T
+    return jnp.prod(1 - jnp.tril(same, -1), axis=1)

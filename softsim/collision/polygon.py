@@ -1,0 +1,138 @@
+"""Faces of convex shapes: size of a shape, point to face, segment against the sides of a face.
+
+Hard, the formulas and their small constants are MJX's: contacts agree to rounding.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+import softjax_ops as sj
+from softsim.collision.contract import Convex
+from softsim.collision.manifold import EDGE, at_least, soft_index, soft_max
+from softsim.collision.numerics import div, norm, soft, unit, width
+from softsim.softening import Part
+
+IN_FRONT = 1e-6
+"""MJX's tolerance: closer in front of a plane than this is behind it."""
+
+
+def inradius(convex: Convex) -> Float[Array, ""]:
+    """Size of a shape that lengths are softened by, m: root harmonic mean square face distance.
+
+    A smooth stand-in for the radius of the inscribed sphere: the half-length of a cube, and close
+    to the half-thickness of a plate, so that opposite faces never blend.
+    """
+    distance = jnp.sum(convex.face[:, 0] * convex.face_normal, axis=1)
+    return jnp.mean(jnp.maximum(distance, 1e-9) ** -2) ** -0.5
+
+
+def smaller(x: Float[Array, ""], y: Float[Array, ""]) -> Float[Array, ""]:
+    """Smooth minimum of two positive sizes, exact where they agree."""
+    return jnp.sqrt(2.0) * x * y / jnp.sqrt(x * x + y * y)
+
+
+def rim(
+    part: Part, v: Float[Array, "*s 3"], fallback: Float[Array, "*s 3"], size: Float[Array, ""]
+) -> tuple[Float[Array, "*s 3"], Float[Array, "*s"]]:
+    """Direction and length of v, rounded off near v = 0 where the length has a kink.
+
+    Soft: v / r and r - e with r^2 = |v|^2 + e^2, e a tenth of a width. Hard: e = 0, and
+    `fallback` at v = 0.
+    """
+    e = width(part, 0.1 * size)
+    zero = jnp.zeros_like(v[..., :1])
+    direction, length = unit(
+        jnp.concatenate([v, zero + e], axis=-1), jnp.concatenate([fallback, zero], axis=-1)
+    )
+    return direction[..., :3], length - e
+
+
+def sides(
+    face: Float[Array, "k 3"], normal: Float[Array, "3"]
+) -> tuple[Float[Array, "k 3"], Float[Array, "k 3"]]:
+    """Side planes of a face: a point on each, and outward normals as long as the edges."""
+    start = jnp.roll(face, 1, axis=0)
+    return start, jnp.cross(face - start, normal)
+
+
+def closest_on_face(
+    part: Part,
+    face: Float[Array, "k 3"],
+    normal: Float[Array, "3"],
+    point: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> tuple[Float[Array, "3"], Float[Array, ""], Float[Array, "3"]]:
+    """Closest point of a convex face to a point, as MJX finds it.
+
+    The foot on the face's plane if it is inside; else the closest point on the edge whose side
+    plane the foot is in front of, but least.
+
+    Args:
+        part: settings of the collision part.
+        face: m, vertices, counter-clockwise.
+        normal: outward unit normal.
+        point: m.
+        size: m, of the shapes.
+
+    Returns:
+        closest point (m), signed distance (m, negative behind the face), and the direction from
+        `point` to the face: at most unit length, -normal if the foot is inside.
+    """
+    height = (point - face[0]) @ normal
+    foot = point - height * normal
+    start, side = sides(face, normal)
+    edge = face - start
+    squared = jnp.sum(edge * edge, axis=1)
+    real = squared > 0
+    length = jnp.sqrt(jnp.where(real, squared, 1.0))
+    ahead = jnp.sum((foot - start) * side, axis=1)  # m^2, distance times edge length
+
+    beyond = jnp.where(real, ahead / length, -1e3 * size)
+    inside = jnp.prod(sj.less_equal(beyond, 0.0, **soft(part, size)))
+    front = sj.greater_equal(beyond, 0.0, **soft(part, size)) * real
+    over = jnp.maximum(ahead, 0.0) ** 2
+    score = 2 * front - over / (over + size**4)
+    t = jnp.sum((foot - start) * edge, axis=1) / (squared + 1e-6)
+    t = sj.clip(t, 0.0, 1.0, **soft(part, size / length))
+    near = soft_index(part, score) @ (start + t[:, None] * edge)
+
+    closest = inside * foot + (1 - inside) * near
+    direction, distance = rim(part, near - point, -normal, size)
+    distance = inside * height + (1 - inside) * distance
+    return closest, distance, (1 - inside) * direction - inside * normal
+
+
+def clip_segment(
+    part: Part,
+    p0: Float[Array, "3"],
+    p1: Float[Array, "3"],
+    start: Float[Array, "k 3"],
+    side: Float[Array, "k 3"],
+    size: Float[Array, ""],
+) -> tuple[Float[Array, "2 3"], Float[Array, ""]]:
+    """The part of a segment that is behind all side planes.
+
+    Args:
+        part: settings of the collision part.
+        p0: m, an end of the segment.
+        p1: m, the other end.
+        start: m, a point on each plane.
+        side: normals of the planes, of any length (m); zero: no plane.
+        size: m, of the shapes.
+
+    Returns:
+        the ends of that part, and whether there is one: a truth value.
+    """
+    scale = size * norm(side) + 1e-9 * size**2
+    ahead = jnp.sum((jnp.stack([p0, p1])[:, None] - start) * side, axis=-1)
+    front = sj.greater(ahead, IN_FRONT, **soft(part, scale))
+    e = jnp.broadcast_to(width(part, scale), ahead.shape)
+    total = jnp.sum(norm(jnp.stack([ahead, e], axis=-1)), axis=0)
+    share = front * div(ahead, jnp.broadcast_to(total, ahead.shape))
+
+    scale_t = size / (norm(p1 - p0) + 1e-9 * size)
+    t = soft_max(part, share, scale_t)
+    ends = jnp.stack([p0 + t[0] * (p1 - p0), p1 + t[1] * (p0 - p1)])
+    outside = sj.greater(ahead, IN_FRONT + width(part, scale), **soft(part, EDGE * scale))
+    behind = jnp.prod(1 - outside[0] * outside[1])
+    return ends, behind * at_least(part, 1 - t[0] - t[1], 0.0, scale_t)
