@@ -129,12 +129,7 @@ def round(
     softness = check_softness(softness, x.dtype)
     nearest = jax.lax.stop_gradient(jnp.round(x))
     rest = jnp.where(jnp.isinf(x), 0, x - nearest)
+    steps = jnp.arange(0.5 - neighbor_radius, neighbor_radius, dtype=x.dtype)
+    passed = kernels.odd_step(rest[..., None] - steps, softness[..., None], mode)
     whole = kernels.odd_step(jnp.asarray(neighbor_radius, x.dtype), softness, mode)
-
-    def passed(distance: float) -> Float[Array, "..."]:
-        """Probability that the noise carries x over the step this far above, less below."""
-        up = kernels.odd_step(rest - distance, softness, mode)
-        down = kernels.odd_step(-rest - distance, softness, mode)
-        return (up - down) / (2 * whole)
-
-    return nearest + sum(passed(j - 0.5) for j in range(1, neighbor_radius + 1))
+    return nearest + jnp.sum(passed, axis=-1) / (2 * whole)

@@ -1,0 +1,121 @@
+"""Case lists and checks shared by the tests of the soft operators.
+
+An elementwise operator is one row of `ELEMENTWISE`: the soft function of (x, softness, mode), its
+hard counterpart in JAX, and whether it is a truth value. Adding an operator means adding a row.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import softjax_ops as so
+
+SOFT_MODES = ("smooth", "c0", "c1", "c2")
+PNORM_MODES = ("_c1_pnorm", "_c2_pnorm")
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+FEW = settings(deadline=None, derandomize=True, max_examples=10)
+SEEDS = st.integers(0, 2**31 - 1)
+SOFTNESSES = st.integers(0, 1000).map(lambda i: 0.0213 * 1.005**i)
+"""From 0.02 to 3, away from the round numbers at which the compact modes have their kinks."""
+POINTS = 32
+
+
+class Case(NamedTuple):
+    """A soft operator of one number and its hard counterpart."""
+
+    soft: Callable
+    hard: Callable
+    truth: bool = False
+
+
+ELEMENTWISE = {
+    "heaviside": Case(so.heaviside, lambda x: jnp.heaviside(x, 0.5), truth=True),
+    "round": Case(so.round, jnp.round),
+    "sign": Case(so.sign, jnp.sign),
+    "abs": Case(so.abs, jnp.abs),
+    "relu": Case(so.relu, jax.nn.relu),
+    "relu_gated": Case(lambda x, s, m: so.relu(x, s, m, gated=True), jax.nn.relu),
+    "clip": Case(lambda x, s, m: so.clip(x, -0.55, 0.4, s, m), lambda x: jnp.clip(x, -0.55, 0.4)),
+    "clip_gated": Case(
+        lambda x, s, m: so.clip(x, -0.55, 0.4, s, m, True), lambda x: jnp.clip(x, -0.55, 0.4)
+    ),
+    "greater": Case(
+        lambda x, s, m: so.greater(x, 0.1, s, m), lambda x: jnp.greater(x, 0.1), truth=True
+    ),
+    "greater_equal": Case(
+        lambda x, s, m: so.greater_equal(x, 0.1, s, m),
+        lambda x: jnp.greater_equal(x, 0.1),
+        truth=True,
+    ),
+    "less": Case(lambda x, s, m: so.less(x, 0.1, s, m), lambda x: jnp.less(x, 0.1), truth=True),
+    "less_equal": Case(
+        lambda x, s, m: so.less_equal(x, 0.1, s, m), lambda x: jnp.less_equal(x, 0.1), truth=True
+    ),
+    "equal": Case(lambda x, s, m: so.equal(x, 0.1, s, m), lambda x: jnp.equal(x, 0.1), truth=True),
+    "not_equal": Case(
+        lambda x, s, m: so.not_equal(x, 0.1, s, m), lambda x: jnp.not_equal(x, 0.1), truth=True
+    ),
+    "isclose": Case(
+        lambda x, s, m: so.isclose(x, 0.1, s, 0.2, 0.3, m),
+        lambda x: jnp.isclose(x, 0.1, 0.2, 0.3),
+        truth=True,
+    ),
+}
+
+
+def normal(seed: int, *shape: int, dtype: str = "float64") -> jax.Array:
+    """Standard normal numbers of a fixed shape, so that nothing is compiled twice."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def simplex(seed: int, *shape: int) -> jax.Array:
+    """Soft indices over the last axis."""
+    p = np.random.default_rng(seed).exponential(size=shape)
+    return jnp.asarray(p / p.sum(-1, keepdims=True))
+
+
+@functools.cache
+def calculus(name: str) -> Callable:
+    """Everything about a case in one compiled function of points (n,) and one softness.
+
+    For every soft mode: the value, its derivatives by point and by softness in reverse mode and by
+    central differences, the one along (1, 0.7) in forward mode, and the second ones.
+    """
+    soft = ELEMENTWISE[name].soft
+
+    def one(x, s, mode):
+        def f(x, s):
+            return soft(x, s, mode)
+
+        h = 1e-6 * jnp.array([0, 1, -1, 0, 0])
+        value, up, down, wider, narrower = jax.vmap(f)(x + h, s + jnp.roll(h, 2))
+        reverse, second = jax.jvp(jax.grad(f, (0, 1)), (x, s), (1.0, 0.0))
+        return {
+            "value": value,
+            "difference": ((up - down) / 2e-6, (wider - narrower) / 2e-6),
+            "reverse": reverse,
+            "forward": jax.jvp(f, (x, s), (1.0, 0.7))[1],
+            "second": second,
+        }
+
+    def every(x, s):
+        return {m: jax.vmap(lambda x, m=m: one(x, s, m))(x) for m in SOFT_MODES}
+
+    return jax.jit(every)
+
+
+def traces(f: Callable) -> tuple[Callable, list]:
+    """`f`, and a list that grows by one each time it is traced."""
+    count: list = []
+
+    def counted(*args):
+        count.append(1)
+        return f(*args)
+
+    return counted, count
