@@ -69,6 +69,8 @@ class Args:
     """m, contact from a distance in the soft methods"""
 
     def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError(f"--methods: got none, expected some of {', '.join(get_args(Method))}")
         for name, least in (("points", 5), ("steps", 1), ("refine", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least {least}")

@@ -66,6 +66,8 @@ class Args:
     """few short throws and few steps, to see that everything works"""
 
     def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError(f"--methods: got none, expected some of {', '.join(get_args(Method))}")
         for name in ("starts", "iterations", "learning_rate", "horizon", "softness"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected more than 0")

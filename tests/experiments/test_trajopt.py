@@ -1,0 +1,100 @@
+"""The throw: it runs, it starts fair, and it leaves what it found when it is stopped."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+
+import softsim
+from experiments import trajopt
+from experiments.trajopt import Args, Step
+from tests.experiments.tables import read_csv
+
+FILES = {"metrics.json", "losses.csv", "throws.csv", "losses.png"}
+
+
+def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    trajopt.main(Args(tmp_path, methods=("straight_through", "cem"), quick=True))
+    assert {file.name for file in tmp_path.iterdir()} == FILES | {"throws.png"}
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["methods"]) == {"straight_through", "cem"}
+    for method in metrics["methods"].values():
+        assert method["throws_per_start"] == 16
+        assert method["broken_gradients"] == 0
+        assert np.isfinite(method["loss_median"])
+    assert metrics["versions"]["mujoco"] == mujoco.__version__
+    rows = read_csv(tmp_path / "losses.csv")
+    assert len(rows) == 2 * 4 * 2
+    assert "straight_through" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_method_from_the_same_starts(tmp_path: Path) -> None:
+    trajopt.main(Args(tmp_path, quick=True))
+    rows = read_csv(tmp_path / "losses.csv")
+    first = {
+        method: [float(r["loss"]) for r in rows if r["method"] == method and r["step"] == "0"]
+        for method in ("hard", "soft", "straight_through")
+    }
+    np.testing.assert_allclose(first["soft"], first["hard"], rtol=1e-9)
+    np.testing.assert_allclose(first["straight_through"], first["hard"], rtol=1e-9)
+
+
+def test_stopped_by_ctrl_c_keeps_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_: object) -> Iterator[Step]:
+        for loss in (4.0, 1.0):
+            yield Step(jnp.zeros((3, 6)), jnp.full(3, loss), jnp.full(3, 0.1), 4)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trajopt, "search", search)
+    with pytest.raises(KeyboardInterrupt):
+        trajopt.main(Args(tmp_path, starts=3))
+    assert {file.name for file in tmp_path.iterdir()} == FILES
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["methods"]["hard"]["steps"] == 2
+    assert metrics["methods"]["hard"]["loss_median"] == 1.0
+
+
+def test_the_model_has_the_published_parameters() -> None:
+    cube = mujoco.MjModel.from_xml_path(str(trajopt.MODEL))
+    body, geom = cube.body("cube"), cube.geom("cube")
+    np.testing.assert_allclose(2 * geom.size, trajopt.SIDE)
+    np.testing.assert_allclose(body.mass, 0.37)
+    np.testing.assert_allclose(body.inertia, 0.00081)
+    np.testing.assert_allclose(geom.friction[0], 0.18)
+
+
+def test_the_throw_is_the_one_mujoco_makes() -> None:
+    """Flight until just after the first touch: before rounding can send it elsewhere."""
+    throw = trajopt.make_throw(Args(horizon=0.3))
+    x = jax.random.normal(jax.random.key(3), (6,))
+    end = throw.fly(x, softsim.Softening.hard()).qpos[-1]
+    mj_model = mujoco.MjModel.from_xml_path(str(trajopt.MODEL))
+    mj_data = mujoco.MjData(mj_model)
+    mj_data.qpos, mj_data.qvel = throw.data.qpos, throw.release(x)
+    for _ in range(throw.steps):
+        mujoco.mj_step(mj_model, mj_data)
+    np.testing.assert_allclose(end, mj_data.qpos, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"starts": 0}, "--starts: got 0, expected more than 0"),
+        ({"horizon": float("nan")}, "--horizon: got nan"),
+        ({"population": 2}, "--population: got 2"),
+        ({"height": 0.05}, "--height: got 0.05"),
+        ({"target": (0.5, float("nan"))}, "--target"),
+        ({"methods": ()}, "--methods"),
+    ],
+)
+def test_bad_settings_name_themselves(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Args(**settings)
