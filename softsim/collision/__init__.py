@@ -1,5 +1,6 @@
 """Contacts of all geom pairs, hard and soft from the same lines; `contract` states the rules."""
 
+from softsim.collision import implicit as implicit
 from softsim.collision import plane as plane
 from softsim.collision import sphere as sphere
 from softsim.collision.contact import Contact as Contact

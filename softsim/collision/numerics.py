@@ -80,9 +80,9 @@ def frame_along(
         axis: unit vector; its projection is short when it is within 30 degrees of the normal.
     """
     default = _tangent(part, normal)
-    along, length = unit(axis - normal * jnp.dot(normal, axis), default)
-    upright = sj.less(length, 0.5, **soft(part))
-    return _complete(normal, unit(upright * default + (1 - upright) * along, along)[0])
+    along = axis - normal * jnp.dot(normal, axis)
+    upright = sj.less(norm(along), 0.5, **soft(part))
+    return _complete(normal, unit(upright * default + (1 - upright) * along, default)[0])
 
 
 def _tangent(part: Part, n: Float[Array, "3"]) -> Float[Array, "3"]:

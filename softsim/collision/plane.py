@@ -101,5 +101,4 @@ def _lowest_direction(
     """
     t = width(part, _TILT) + 1e-12
     pull = t**3 / (jnp.dot(downhill, downhill) + t**2)
-    flat = jnp.max(jnp.abs(downhill)) <= 1e-8
-    return jnp.where(flat, x, unit(downhill + pull * x, x)[0])
+    return unit(downhill + pull * x, x)[0]
