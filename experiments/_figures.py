@@ -1,8 +1,9 @@
 """Figures in one style, and boxes drawn in perspective-free 3D."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -10,6 +11,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -20,7 +22,7 @@ from experiments._run import write_with
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe-Ito
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 120,
     "savefig.dpi": 150,
@@ -30,7 +32,7 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
 }
 
 
@@ -69,7 +71,7 @@ def draw_boxes(
     quat: Float[np.ndarray, "n 4"],
     half: float,
     color: str,
-    alpha: Sequence[float],
+    alpha: Float[np.ndarray, "n"],
 ) -> None:
     """Draw cubes of half side `half` (m), far ones first, faces shaded by a fixed light."""
     rotation = np.array([_matrix(q) for q in quat])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
@@ -101,7 +102,7 @@ def provenance(args: Any) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
             "cpus": os.cpu_count(),
             "devices": [device.device_kind for device in jax.devices()],
-            "float64": bool(jax.config.jax_enable_x64),
+            "dtype": jnp.result_type(float).name,
         },
         "versions": {
             "python": platform.python_version(),

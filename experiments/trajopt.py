@@ -275,8 +275,8 @@ def write_results(args: Args, throw: Throw, results: list[Result]) -> None:
         for r in results
         for start, step in enumerate(r.best())
     ]
-    names = ("method", "start", "vx", "vy", "vz", "wx", "wy", "wz")
-    _run.write_csv(args.out / "throws.csv", dict(zip(names, zip(*best))))
+    numbers = ("method", "start", "vx", "vy", "vz", "wx", "wy", "wz")
+    _run.write_csv(args.out / "throws.csv", dict(zip(numbers, zip(*best))))
     draw_losses(args.out / "losses.png", {r.method: (r.throws(), r.stack("loss")) for r in results})
 
 
