@@ -56,7 +56,7 @@ class Args:
     steps: int = 100
     """simulation steps"""
     keyframe: str = ""
-    """initial state; default: the model's reference configuration"""
+    """initial state; default: the first keyframe, or the reference configuration without one"""
     ctrl: tuple[float, ...] = ()
     """controls, held; default: zero"""
     methods: tuple[Method, ...] = get_args(Method)
@@ -125,12 +125,13 @@ def make_problem(args: Args) -> Problem:
 
 def _initial(args: Args, mj_model: mujoco.MjModel) -> mujoco.MjData:
     data = mujoco.MjData(mj_model)
-    if args.keyframe:
-        key = find_name(mj_model, "key", args.keyframe, f"--keyframe {args.keyframe}")
+    if args.keyframe or mj_model.nkey:
+        where = f"--keyframe {args.keyframe}"
+        key = find_name(mj_model, "key", args.keyframe, where) if args.keyframe else 0
         mujoco.mj_resetDataKeyframe(mj_model, data, key)
     for name in ("qpos", "qvel", "act"):
         if not np.isfinite(getattr(data, name)).all():
-            raise ValueError(f"--keyframe {args.keyframe}: {name} is not finite")
+            raise ValueError(f"keyframe {args.keyframe or '0'}: {name} is not finite")
     return data
 
 
@@ -240,7 +241,7 @@ def gradient_range(results: Results) -> tuple[float, float]:
     gradients = [c.gradient for c in (*results.curves.values(), results.reference)]
     together = np.concatenate(gradients)
     low, high = np.quantile(together[np.isfinite(together)], [0.01, 0.99])
-    margin = 0.2 * (high - low) or 1.0
+    margin = 0.3 * (high - low) or 1.0
     return low - margin, high + margin
 
 

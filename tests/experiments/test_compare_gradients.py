@@ -25,7 +25,7 @@ SCENE = """
     </body>
   </worldbody>
   <actuator> <motor name="push" joint="swing"/> </actuator>
-  <keyframe> <key name="bad" qpos="nan 0 .1 1 0 0 0 0 1 0 0 0"/> </keyframe>
+  <keyframe> <key name="good"/> <key name="bad" qpos="nan 0 .1 1 0 0 0 0 1 0 0 0"/> </keyframe>
 </mujoco>
 """
 
@@ -97,8 +97,8 @@ def test_inputs_reach_their_place(spec: str, where: str, index: int | tuple) -> 
         ({"input": "opt:speed"}, "opt has timestep, gravity"),
         ({"body": "bal"}, "no body named 'bal'; there is ball"),
         ({"ctrl": (1.0, 2.0)}, "--ctrl: got 2 values, the model has 1"),
-        ({"keyframe": "bad"}, "--keyframe bad: qpos is not finite"),
-        ({"keyframe": "good"}, "no keyframe named 'good'; there is bad"),
+        ({"keyframe": "bad"}, "keyframe bad: qpos is not finite"),
+        ({"keyframe": "goods"}, "no keyframe named 'goods'; there is good"),
         ({"low": 2.0, "high": 1.0}, "expected low < high"),
     ],
 )
