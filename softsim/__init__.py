@@ -3,6 +3,8 @@
 from softsim.cache import enable_compile_cache as enable_compile_cache
 from softsim.collision import Contact as Contact
 from softsim.derivatives import linearize as linearize
+from softsim.doctor import Report as Report
+from softsim.doctor import check_gradients as check_gradients
 from softsim.model import make_data as make_data
 from softsim.model import put_data as put_data
 from softsim.model import put_model as put_model

@@ -31,7 +31,7 @@ def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, reach: Float[Array, "
         ]
     count = lambda blocks: sum(b.D.shape[0] for b in blocks)
     ne, nf, nl, nc = map(count, kinds)
-    rows = concatenate(sum(kinds, []), m.nv)
+    rows = concatenate([block for kind in kinds for block in kind], m.nv)
     dims, cone = elliptic_cones(m, contact) if nc else ((), jnp.zeros((0, 6)))
     frictionless = int((np.asarray(contact.dim) == 1).sum())
     addresses = ne + nf + nl + frictionless + np.cumsum([0, *dims])[:-1]

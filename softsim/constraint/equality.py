@@ -1,6 +1,5 @@
 """Equality rows: connect, weld, joint and tendon couplings."""
 
-import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np

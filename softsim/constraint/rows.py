@@ -1,6 +1,6 @@
 """Constraint rows: the container, and how a row's stiffness, damping and impedance come about.
 
-A row asks for `x = J a - aref >= 0` (or `= 0`) of the acceleration `a`, with regularisation `1 / D`.
+A row asks the acceleration `a` for `x = J a - aref >= 0` (or `= 0`), with regularisation `1 / D`.
 Rows stand in MuJoCo's order: equality, friction loss, limits, contacts; the counts are static.
 An inactive row keeps its place and gets `D = 0`. Reference: MuJoCo documentation, "Computation",
 section "Constraint model", and "Modeling", section "Solver parameters".

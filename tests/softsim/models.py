@@ -5,7 +5,9 @@ from pathlib import Path
 import mujoco
 from etils import epath
 
-_HEAD = '<mujoco><option timestep="0.004" iterations="100" ls_iterations="50" tolerance="1e-14" {}/>'
+_HEAD = (
+    '<mujoco><option timestep="0.004" iterations="100" ls_iterations="50" tolerance="1e-14" {}/>'
+)
 
 _TWO_LINKS = """
 <worldbody>
