@@ -48,11 +48,9 @@ def difference_pos(
     Rotations in the local frame of `qpos1`, as `mujoco.mj_differentiatePos`.
     """
     difference = jnp.zeros(m.nv, qpos1.dtype)
-    kinds = {k: np.nonzero(m.jnt_type == int(k))[0] for k in mujoco.mjtJoint.__members__.values()}
-    free, ball = kinds[mujoco.mjtJoint.mjJNT_FREE], kinds[mujoco.mjtJoint.mjJNT_BALL]
-    scalar = np.concatenate(
-        [kinds[mujoco.mjtJoint.mjJNT_SLIDE], kinds[mujoco.mjtJoint.mjJNT_HINGE]]
-    )
+    free = np.nonzero(m.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE))[0]
+    ball = np.nonzero(m.jnt_type == int(mujoco.mjtJoint.mjJNT_BALL))[0]
+    scalar = np.setdiff1d(np.arange(m.njnt), np.concatenate([free, ball]))
     qadr, dofadr = m.jnt_qposadr, m.jnt_dofadr
     linear_q = np.concatenate([qadr[scalar], (qadr[free][:, None] + np.arange(3)).ravel()])
     linear_v = np.concatenate([dofadr[scalar], (dofadr[free][:, None] + np.arange(3)).ravel()])

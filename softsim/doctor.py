@@ -78,7 +78,8 @@ def check_gradients(
         epsilon: step of the central differences; the default is the cube root of the rounding unit.
             A second step, four times smaller, tells jumps from errors. Use float64 for a sharp
             answer: in float32 differences of stiff contacts are good to a few per cent at best.
-        tolerance: relative error up to which a derivative is "ok" (1e-3 in float64, 0.1 in float32).
+        tolerance: relative error up to which a derivative is "ok"; 1e-3 in float64, 0.1 in
+            float32.
     """
     double = d.qpos.dtype == jnp.float64
     eps = float(jnp.finfo(d.qpos.dtype).eps) ** (1 / 3) if epsilon is None else epsilon
@@ -167,8 +168,8 @@ def _advice(
     broken = [f for f in findings if f.verdict == "not finite"]
     if broken:
         yield (
-            f"the derivative of {broken[0].stage} with respect to {broken[0].wrt} is the first that "
-            "is not finite: look at this stage, and report it if the model and state are valid"
+            f"the derivative of {broken[0].stage} with respect to {broken[0].wrt} is the first "
+            "that is not finite: look at this stage, and report it if the model and state are valid"
         )
     for verdict, words in (
         ("jump nearby", "the value itself jumps or kinks here: soften `collision` and `mask`"),
@@ -187,8 +188,8 @@ def _contact_advice(m: mjx.Model, softening: Softening, contact: Contact) -> Ite
         return
     if gap.min() > reach:
         yield (
-            f"no contact is active: the nearest is {gap.min():.3g} m away, so no gradient feels it; "
-            f"set reach above that (it is {reach:.3g} m)"
+            f"no contact is active: the nearest is {gap.min():.3g} m away, and no gradient feels "
+            f"it; set reach above that (it is {reach:.3g} m)"
         )
     onset = np.asarray(contact.solimp)[:, 0]
     if (onset > 0).any() and softening.mask.mode == "hard":

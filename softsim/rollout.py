@@ -81,7 +81,7 @@ def rollout(
 def _scan(
     body: Callable, state: dict, inputs: tuple, segment: int | None
 ) -> tuple[dict, Trajectory]:
-    """`lax.scan`, checkpointed by segments; steps that only fill the last segment change nothing."""
+    """`lax.scan`, checkpointed by segments; steps that only fill up the last one change nothing."""
     if segment is None:
         return jax.lax.scan(body, state, inputs)
     body = jax.checkpoint(body, prevent_cse=False)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from mujoco import mjx
 

@@ -64,12 +64,13 @@ SUPPORTED: dict[str, str] = {
     "no eulerdamp": _scene('damping="2"', option="").replace(
         '<option timestep=".004" />', '<option timestep=".004"><flag eulerdamp="disable"/></option>'
     ),
-    "mocap weld": _scene(
+    "mocap body, joint equality": _scene(
         extra='<equality><joint joint1="j" polycoef=".1 0 0 0 0"/></equality>',
-        world='<body name="m" mocap="true" pos="1 1 1"><geom size=".1"/></body>',
+        world='<body name="m" mocap="true" pos="1 1 1"><geom size=".1" contype="0"/></body>',
     ),
     "sphere on plane": _scene(
-        'type="free"', 'size=".1" condim="4"', world='<geom type="plane" size="1 1 1" pos="0 0 .901"/>'
+        'type="free"', 'size=".1" condim="4"',
+        world='<geom type="plane" size="1 1 1" pos="0 0 .901"/>',
     ),
     "elliptic friction": _scene(
         'type="free"',
@@ -129,7 +130,9 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "actuator delay": (
         _scene(actuator='<motor name="a" joint="j" delay=".01" nsample="5"/>'), '"a"', "delay",
     ),
-    "actuator damping": (_scene(actuator='<motor name="a" joint="j" damping="1"/>'), '"a"', "damping"),
+    "actuator damping": (
+        _scene(actuator='<motor name="a" joint="j" damping="1"/>'), '"a"', "damping",
+    ),
     "actuator armature": (
         _scene(actuator='<motor name="a" joint="j" armature="1"/>'), '"a"', "armature",
     ),
@@ -141,7 +144,10 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         _scene(actuator='<adhesion name="a" body="b" ctrlrange="0 1" gain="2"/>'), '"a"', "body",
     ),
     "pid actuator": (_scene(actuator='<pid name="a" joint="j" kp="1"/>'), '"a"', "pid"),
-    "dc motor": (_scene(actuator='<dcmotor name="a" joint="j" motorconst="1" resistance="1"/>'), '"a"', "dcmotor"),
+    "dc motor": (
+        _scene(actuator='<dcmotor name="a" joint="j" motorconst="1" resistance="1"/>'),
+        '"a"', "dcmotor",
+    ),
     "flex": (
         _scene(world='<flexcomp name="f" type="grid" count="3 3 1" spacing=".1 .1 .1" radius=".01"'
                ' pos="3 0 0" dim="2"/>'),

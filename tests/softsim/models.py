@@ -14,7 +14,8 @@ _TWO_LINKS = """
   <body name="a" pos="0 0 1"><joint name="j1" axis="0 1 0" {j1}/><geom size=".05" pos=".2 0 0"/>
     <body name="b" pos=".4 0 0"><joint name="j2" axis="0 1 0" {j2}/>
       <geom size=".05" pos=".2 0 0"/></body></body>
-  <body name="c" pos=".5 .3 1"><freejoint/><geom size=".06 .05 .04" type="box" contype="0" conaffinity="0"/>
+  <body name="c" pos=".5 .3 1"><freejoint/>
+    <geom size=".06 .05 .04" type="box" contype="0" conaffinity="0"/>
   </body>
   <body name="e" pos="0 .6 1"><joint name="ball" type="ball" {ball}/>
     <geom type="capsule" size=".04" fromto="0 0 0 .2 .05 -.1" contype="0" conaffinity="0"/></body>
@@ -51,7 +52,8 @@ _TENDON = """
 CONSTRAINTS: dict[str, str] = {
     "connect": _links('<equality><connect body1="b" body2="c" anchor=".1 0 .05"/></equality>'),
     "weld": _links(
-        '<equality><weld body1="b" body2="c" relpose="0 0 0 .9 .1 .2 .3" torquescale=".8"/></equality>'
+        '<equality><weld body1="b" body2="c" relpose="0 0 0 .9 .1 .2 .3" torquescale=".8"/>'
+        "</equality>"
     ),
     "joint_equality": _links(
         '<equality><joint joint1="j1" joint2="j2" polycoef=".1 .5 .2 .1 .05"/></equality>'
