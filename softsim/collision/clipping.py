@@ -1,0 +1,139 @@
+"""Contacts of two convex shapes that touch face to face: one face clipped against the other.
+
+The reference face is the face of one shape that looks most along the contact normal, the incident
+face the one of the other shape that looks most against it. Candidates are the corners of the
+polygon in which the two overlap, seen along the reference normal; the manifold takes four.
+
+Soft, either choice is a distribution, and so is which shape gives the reference. The candidates
+of the likeliest combinations are put in ONE list, each with the truth value of its combination,
+before the four points are chosen. Where two combinations are equally likely their polygons have
+points in common, so that the four points stay apart while the roles change.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+import softjax_ops as sj
+from softsim.collision.contract import Convex
+from softsim.collision.manifold import (
+    at_least,
+    four_points,
+    pick,
+    saturate,
+    soft_index,
+    soft_max,
+)
+from softsim.collision.numerics import div, soft, unit, width
+from softsim.collision.polygon import clip_segment, sides
+from softsim.softening import Part
+
+TOUCHING = 1e-6  # m; MJX's smallest penetration
+CANDIDATES = 4
+"""Combinations of faces that are clipped in soft modes; 2 to 3 have weight, but for symmetry."""
+
+
+class FaceContacts(eqx.Module):
+    """Four contacts.
+
+    Attributes:
+        dist: m, signed, from the reference face along its normal.
+        pos: m, on the reference face.
+        there: truth value.
+    """
+
+    dist: Float[Array, "4"]
+    pos: Float[Array, "4 3"]
+    there: Float[Array, "4"]
+
+
+def leading(
+    part: Part, index: Float[Array, " n"]
+) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
+    """The likeliest entries of a soft index, in their order, and by how much they lead the rest.
+
+    Hard that is one entry, with 1. Soft it is `CANDIDATES`; their lead is continuous where an
+    entry overtakes another, since the last one leads by 0 then.
+    """
+    count = 1 if part.mode == "hard" else min(CANDIDATES, index.size - 1)
+    weight, place = jax.lax.top_k(index, count + 1)
+    place = jnp.sort(place[:count])
+    return place, index[place] - weight[count]
+
+
+def _clip(
+    part: Part,
+    reference: Float[Array, "k 3"],
+    reference_normal: Float[Array, "3"],
+    incident: Float[Array, "k 3"],
+    incident_normal: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
+    """Corners on the incident face of its overlap with the reference face, and truth values."""
+    slope = reference_normal @ incident_normal
+    slope = div(slope, slope**2 + width(part, 0.5) ** 2)
+    rise = (incident[0] - reference) @ incident_normal
+    shadow = reference + (rise * slope)[:, None] * reference_normal
+    clip = jax.vmap(lambda p, q, s: clip_segment(part, p, q, *s, size), in_axes=(0, 0, None))
+    of_incident = clip(
+        jnp.roll(incident, 1, axis=0), incident, sides(reference, reference_normal)
+    )
+    of_reference = clip(jnp.roll(shadow, 1, axis=0), shadow, sides(incident, incident_normal))
+    ends, inside = jax.tree.map(lambda *x: jnp.concatenate(x), of_incident, of_reference)
+    return ends.reshape(-1, 3), jnp.repeat(inside, 2)
+
+
+def _padded(face: Float[Array, "f k 3"], count: int) -> Float[Array, "f m 3"]:
+    return jnp.pad(face, ((0, 0), (0, count - face.shape[1]), (0, 0)), "edge")
+
+
+def face_contacts(
+    part: Part,
+    a: Convex,
+    b: Convex,
+    normal: Float[Array, "3"],
+    a_refers: Float[Array, ""],
+    size: Float[Array, ""],
+) -> FaceContacts:
+    """Contacts of the faces of two shapes that look at each other.
+
+    Args:
+        part: settings of the collision part.
+        a: one shape; vertices, faces and normals in a frame common to both.
+        b: the other.
+        normal: contact normal, from a to b.
+        a_refers: truth value, whether the reference face is of a.
+        size: m, of the shapes.
+    """
+    corners = max(a.face.shape[1], b.face.shape[1])
+    faces = _padded(a.face, corners), _padded(b.face, corners)
+    of_a = soft_index(part, a.face_normal @ normal)
+    of_b = soft_index(part, -b.face_normal @ normal)
+    roles = jnp.stack([a_refers, 1 - a_refers])
+    chance = roles[:, None, None] * of_a[:, None] * of_b
+    place, lead = leading(part, chance.ravel())
+    role, i, j = jnp.unravel_index(place, chance.shape)
+
+    extent = jnp.max(jnp.abs(a.vert)) + jnp.max(jnp.abs(b.vert))
+
+    def candidates(role: Array, i: Array, j: Array):
+        one, two = (faces[0][i], a.face_normal[i]), (faces[1][j], b.face_normal[j])
+        (ref, ref_normal), incident = jax.tree.map(
+            lambda x, y: jnp.where(role == 0, x, y), (one, two), (two, one)
+        )
+        points, inside = _clip(part, ref, ref_normal, *incident, size)
+        depth = (ref[0] - points) @ ref_normal
+        deepest = soft_max(part, depth - 4 * extent * (1 - inside), size)
+        bound = TOUCHING - sj.relu(TOUCHING - deepest, **soft(part, size))
+        near = inside * at_least(part, depth, bound, size)
+        return points + depth[:, None] * ref_normal, depth, near, ref_normal * (1 - 2 * role)
+
+    points, depth, near, facing = jax.vmap(candidates)(role, i, j)
+    member = (saturate(2.5 * lead)[:, None] * near).ravel()
+    facing, _ = unit(lead @ facing, normal)
+    points = points.reshape(-1, 3)
+    index = four_points(part, points, member, facing, size)
+    return FaceContacts(
+        -pick(index, depth.ravel()), pick(index, points), saturate(2.5 * pick(index, member))
+    )
