@@ -8,8 +8,10 @@ No step subtracts two large prefix sums: float32 stays accurate at any n.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from math import comb
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,100 +88,128 @@ def _shift(moments: Moments, delta: tuple[Array, ...]) -> Moments:
     return moments
 
 
-def _halves(a: Array, size: int, length: int) -> tuple[Array, Array]:
-    """Left and right blocks of `size` of each pair of blocks."""
-    pairs = a.reshape(*a.shape[:-1], length // (2 * size), 2, size)
-    return pairs[..., 0, :], pairs[..., 1, :]
+def _shear(moments: Moments, slope: Array) -> Moments:
+    """Moments of (f, g + slope f) from those of (f, g)."""
+    moved = {}
+    for (a, b), value in moments.items():
+        for j in range(1, b + 1):
+            value = value + power(slope, j) * comb(b, j) * moments[(a + j, b - j)]
+        moved[(a, b)] = value
+    return moved
 
 
-def _join(left: Array, right: Array, length: int) -> Array:
-    shape = jnp.broadcast_shapes(left.shape, right.shape)
-    both = jnp.stack([jnp.broadcast_to(left, shape), jnp.broadcast_to(right, shape)], axis=-2)
-    return both.reshape(*both.shape[:-3], length)
+class Frame(NamedTuple):
+    """Where moments are taken: about an origin, the second feature tilted by slope * first."""
+
+    origin: tuple[Array, ...]
+    slope: Array | None
 
 
-@jax.tree_util.register_pytree_node_class
-class WindowTable:
+def _move(moments: Moments, old: Frame, new: Frame) -> Moments:
+    """Moments in the frame `new` from those in the frame `old`."""
+    delta = tuple(o - n for o, n in zip(old.origin, new.origin, strict=True))
+    if old.slope is not None and new.slope is not None:
+        moments = _shear(moments, new.slope - old.slope)
+        delta = (delta[0], delta[1] + new.slope * delta[0])
+    return _shift(moments, delta)
+
+
+def take_at(a: Array, index: Array) -> Array:
+    """Entries of the rows of `a` at `index`, which may have more leading axes than `a`."""
+    rows = jnp.broadcast_to(a, (*index.shape[:-1], a.shape[-1]))
+    return jnp.take_along_axis(rows, jnp.clip(index, 0, a.shape[-1] - 1), axis=-1)
+
+
+def _take_frame(frame: Frame, index: Array) -> Frame:
+    return jax.tree.map(lambda f: take_at(f, index), frame)
+
+
+class WindowTable(NamedTuple):
     """A disjoint sparse table: the sum over any window is one suffix plus one prefix.
 
-    Level k cuts the row into blocks of 2^k. It holds, for every entry, the sum from the start of
-    its block (about the first entry) and to the end of its block (about the last entry).
+    Level k cuts the row into blocks of 2^k. It holds, for every entry, the sum to the end of its
+    block (in the frame of the last entry) and from its start (in the frame of the first entry).
     Any window [lo, hi] is the end of one block and the start of the next one at exactly one level.
+
+    Attributes:
+        frames: of every entry.
+        sums: by monomial; side (suffix, prefix) first, the levels one after the other last.
     """
 
-    def __init__(
-        self,
+    frames: Frame
+    sums: Moments
+
+    @classmethod
+    def build(
+        cls,
         features: tuple[Float[Array, "... n"], ...],
         weight: Float[Array, "... n"],
         degree: int,
-    ):
-        n = weight.shape[-1]
-        self.levels = max((n - 1).bit_length(), 1)
-        self.length = length = 2**self.levels
-        pad = [(0, 0)] * (weight.ndim - 1) + [(0, length - n)]
-        self.features = tuple(jnp.pad(f, pad, mode="edge") for f in features)
-        weight = jnp.pad(weight, pad)
+        slope: Float[Array, "... n"] | None = None,
+    ) -> "WindowTable":
+        """The table of sums of w times monomials.
+
+        Args:
+            features: one or two rows.
+            weight: w.
+            degree: of the highest monomial.
+            slope: with two features (f, g), the tilt of an entry's own frame: there the second
+                feature is g + slope f, which keeps it small near that entry.
+        """
+        frames = Frame(features, slope)
         keys = [k for k in product(range(degree + 1), repeat=len(features)) if sum(k) <= degree]
-        prefix = {k: weight if sum(k) == 0 else jnp.zeros_like(weight) for k in keys}
-        suffix = prefix
-        stack = [(prefix, suffix)]
-        for level in range(self.levels - 1):
-            prefix, suffix = self._grow(prefix, suffix, 2**level)
-            stack.append((prefix, suffix))
-        self.prefix = {k: jnp.concatenate([p[k] for p, _ in stack], axis=-1) for k in keys}
-        self.suffix = {k: jnp.concatenate([s[k] for _, s in stack], axis=-1) for k in keys}
+        both = jnp.broadcast_to(weight, (2, *weight.shape))
+        sums = {k: both if sum(k) == 0 else jnp.zeros_like(both) for k in keys}
+        grow = partial(_grow, frames)
+        levels = jnp.arange(max((weight.shape[-1] - 1).bit_length(), 1))
+        _, stack = jax.lax.scan(grow, sums, levels)
+        flat = {k: jnp.moveaxis(v, 0, -2).reshape(*both.shape[:-1], -1) for k, v in stack.items()}
+        return cls(frames, flat)
 
-    def tree_flatten(self):
-        return (self.features, self.prefix, self.suffix), (self.levels, self.length)
-
-    @classmethod
-    def tree_unflatten(cls, static, leaves):
-        table = object.__new__(cls)
-        table.levels, table.length = static
-        table.features, table.prefix, table.suffix = leaves
-        return table
-
-    def _grow(self, prefix: Moments, suffix: Moments, size: int) -> tuple[Moments, Moments]:
-        """The tables of blocks of 2 `size` from those of `size`."""
-        n = self.length
-        cut = [_halves(f, size, n) for f in self.features]
-        starts = tuple(right[..., :1] - left[..., :1] for left, right in cut)
-        ends = tuple(left[..., -1:] - right[..., -1:] for left, right in cut)
-        p = {k: _halves(v, size, n) for k, v in prefix.items()}
-        s = {k: _halves(v, size, n) for k, v in suffix.items()}
-        moved = _shift({k: right for k, (_, right) in p.items()}, starts)
-        prefix = {k: _join(p[k][0], moved[k] + p[k][0][..., -1:], n) for k in p}
-        moved = _shift({k: left for k, (left, _) in s.items()}, ends)
-        suffix = {k: _join(moved[k] + s[k][1][..., :1], s[k][1], n) for k in s}
-        return prefix, suffix
-
-    def query(
-        self,
-        lo: Int[Array, "... m"],
-        hi: Int[Array, "... m"],
-        centre: tuple[Float[Array, "... m"], ...],
-    ) -> Moments:
-        """Sums over j = lo .. hi of w_j times monomials of (feature_j - centre); 0 if hi < lo."""
-        several, some = hi > lo, hi >= lo
-        lo, hi = jnp.clip(lo, 0, self.length - 1), jnp.clip(hi, 0, self.length - 1)
-        differ = jnp.maximum(lo ^ hi, 1).astype(jnp.int32)
-        level = 31 - jax.lax.clz(differ)
+    def query(self, lo: Int[Array, "... m"], hi: Int[Array, "... m"], frame: Frame) -> Moments:
+        """Sums over j = lo .. hi of w_j times monomials of the features in `frame`; 0 if empty."""
+        n = self.frames.origin[0].shape[-1]
+        valid = jnp.stack([hi > lo, hi >= lo])
+        lo, hi = jnp.clip(lo, 0, n - 1), jnp.clip(hi, 0, n - 1)
+        level = 31 - jax.lax.clz(jnp.maximum(lo ^ hi, 1).astype(jnp.int32))
         size = 1 << level
-        last, start = lo | (size - 1), hi & ~(size - 1)
-        left = self._gather(self.suffix, level, lo, last, centre, several)
-        right = self._gather(self.prefix, level, hi, start, centre, some)
-        return {k: left[k] + right[k] for k in left}
+        old = _take_frame(self.frames, jnp.stack([lo | (size - 1), hi & ~(size - 1)]))
+        place = level * n + jnp.stack([lo, hi])
+        found = {k: jnp.where(valid, _take_side(v, place), 0) for k, v in self.sums.items()}
+        return {k: v[0] + v[1] for k, v in _move(found, old, frame).items()}
 
-    def _gather(self, table, level, entry, origin, centre, valid):
-        delta = tuple(
-            jnp.take_along_axis(f, origin, axis=-1) - c
-            for f, c in zip(self.features, centre, strict=True)
-        )
-        found = {
-            k: jnp.where(valid, jnp.take_along_axis(v, level * self.length + entry, axis=-1), 0)
-            for k, v in table.items()
-        }
-        return _shift(found, delta)
+
+def _take_side(table: Float[Array, "2 ... l"], place: Int[Array, "2 ... m"]) -> Array:
+    """Entries of both sides; axes of `place` beyond those of the table come after the side."""
+    extra = place.ndim - table.ndim
+    wide = table.reshape(2, *(1,) * extra, *table.shape[1:]) if extra > 0 else table
+    return take_at(wide, place)
+
+
+def _grow(frames: Frame, sums: Moments, level: Int[Array, ""]) -> tuple[Moments, Moments]:
+    """The sums of blocks of 2^(level + 1), and those of 2^level, which are kept.
+
+    The entries of the first half lack the second half in their suffix, those of the second half
+    lack the first half in their prefix.
+    """
+    n = frames.origin[0].shape[-1]
+    j = jnp.arange(n)
+    size = 1 << level
+    start = j & ~(size - 1)
+    end = start + size - 1
+    second = (j & size) > 0
+    old, new = jnp.stack([end, start]), jnp.stack([end + size, start - size])
+    sibling = jnp.stack([end + 1, start - 1])
+    complete = jnp.stack([second | (end + 1 >= n), ~second])
+    shape = (2, *frames.origin[0].shape)
+
+    def spread(sides):
+        return jnp.broadcast_to(sides.reshape(2, *(1,) * (len(shape) - 2), n), shape)
+
+    moved = _move(sums, _take_frame(frames, spread(old)), _take_frame(frames, spread(new)))
+    beside = {k: take_at(v, spread(sibling)) for k, v in sums.items()}
+    keep = spread(complete)
+    return {k: jnp.where(keep, v, moved[k] + beside[k]) for k, v in sums.items()}, sums
 
 
 def first_true(
@@ -196,24 +226,53 @@ def first_true(
         yes = holds(jnp.minimum(middle, length - 1)) | (lo >= hi)
         return jnp.where(yes, lo, middle + 1), jnp.where(yes, middle, hi)
 
-    lo, hi = jnp.broadcast_arrays(lo, hi)
     found = jax.lax.fori_loop(0, length.bit_length(), halve, (lo, hi))[0]
     return jnp.minimum(found, hi)
 
 
-def _at(a: Array, index: Array) -> Array:
-    return jnp.take_along_axis(a, jnp.clip(index, 0, a.shape[-1] - 1), axis=-1)
+def sides(left: Array, right: Array) -> Array:
+    """Two answers side by side on a new leading axis."""
+    return jnp.stack(jnp.broadcast_arrays(left, right))
 
 
-def _distances(table: WindowTable, u: Array, lo: Array, hi: Array) -> list[Array]:
-    """Sums of w_j |u_i - u_j|^k over the window [lo_i, hi_i] around each i, for k = 0 .. degree."""
-    i = jnp.broadcast_to(jnp.arange(u.shape[-1]), lo.shape)
-    left, right = table.query(lo, i, (u,)), table.query(i + 1, hi, (u,))
-    return [(-1) ** k[0] * left[k] + right[k] for k in left]
+def support(
+    cost: Callable[[Int[Array, "... n"]], Array],
+    heights: Callable[[Array, Array], list[Array]],
+    peak: Int[Array, "... n"],
+    end: Int[Array, "... n"],
+    length: int,
+) -> tuple[Int[Array, "... n"], Int[Array, "... n"]]:
+    """First and last entry with a positive weight max(tau - cost, 0)^e, for each row.
+
+    An entry takes part if and only if sum_j max(its cost - cost_j, 0)^e < 1.
+
+    Args:
+        cost: of the entry j of each row; it falls up to `peak` and rises from there.
+        heights: sums of cost^r over the entries lo .. hi of each row, r = 0 .. e.
+        peak: the entry of lowest cost.
+        end: one past the last entry that may take part.
+        length: of a row.
+    """
+    start = sides(jnp.zeros_like(peak), peak + 1)
+    stop = sides(peak, end)
+    right = jnp.arange(2).reshape(2, *(1,) * peak.ndim) == 1
+
+    def mass(limit):
+        def outer(j):
+            below = cost(j) < limit
+            return below ^ right.reshape(2, *(1,) * (j.ndim - 1))
+
+        shape = (2, *limit.shape)
+        wide = [jnp.broadcast_to(a[:, None], shape) for a in (start, stop)]
+        lo, hi = first_true(outer, *wide, length)
+        return kernel_sum(limit, heights(lo, hi - 1))
+
+    found = first_true(lambda j: (mass(cost(j)) < 1) ^ right, start, stop, length)
+    return found[0], found[1] - 1
 
 
-def _kernel_sum(tau: Array, sums: list[Array]) -> Array:
-    """sum_j w_j (tau - d_j)^e from the moments of the distances d."""
+def kernel_sum(tau: Array, sums: list[Array]) -> Array:
+    """sum_j w_j (tau - d_j)^e from the moments of the costs d."""
     e = len(sums) - 1
     return sum(
         ((-1) ** k * comb(e, k) * power(tau, e - k) * s for k, s in enumerate(sums)),
@@ -221,58 +280,41 @@ def _kernel_sum(tau: Array, sums: list[Array]) -> Array:
     )
 
 
-def _support(table: WindowTable, u: Float[Array, "... n"]) -> tuple[Array, Array]:
-    """The window of entries with a positive weight, for each i.
-
-    An entry at distance d takes part if and only if sum_j max(d - |u_i - u_j|, 0)^e < 1.
-    """
-    n = u.shape[-1]
-    i = jnp.broadcast_to(jnp.arange(n), u.shape)
-    zero, end = jnp.zeros_like(i), jnp.full_like(i, n)
-
-    def left_of(d):
-        return first_true(lambda j: _at(u, j) > u - d, zero, i, n)
-
-    def right_of(d):
-        return first_true(lambda j: _at(u, j) >= u + d, i + 1, end, n) - 1
-
-    def right_excluded(r):
-        d = _at(u, r) - u
-        return _kernel_sum(d, _distances(table, u, left_of(d), r)) >= 1
-
-    def left_included(l):
-        d = u - _at(u, l)
-        return _kernel_sum(d, _distances(table, u, l, right_of(d))) < 1
-
-    return first_true(left_included, zero, i, n), first_true(right_excluded, i + 1, end, n) - 1
+def kernel_slope(tau: Array, sums: list[Array]) -> Array:
+    """Derivative of `kernel_sum` with respect to tau."""
+    return (len(sums) - 1) * kernel_sum(tau, sums[:-1])
 
 
 @jax.custom_jvp
-def _root(sums: list[Array]) -> Array:
+def root(sums: list[Array]) -> Array:
     """tau with sum_j (tau - d_j)^e = 1, all d_j <= tau: Newton's method, monotone from above."""
     e = len(sums) - 1
-    upper = (1 + sums[1]) / sums[0] if e == 1 else sums[1] / sums[0] + sums[0] ** (-1 / e)
+    some = jnp.where(sums[0] > 0, sums[0], 1)
+    upper = (1 + sums[1]) / some if e == 1 else sums[1] / some + some ** (-1 / e)
 
     def step(_, tau):
-        slope = _slope(tau, sums)
-        return tau - (_kernel_sum(tau, sums) - 1) / jnp.where(slope > 0, slope, 1)
+        slope = kernel_slope(tau, sums)
+        return tau - (kernel_sum(tau, sums) - 1) / jnp.where(slope > 0, slope, 1)
 
     return upper if e == 1 else jax.lax.fori_loop(0, 8, step, upper)
 
 
-def _slope(tau: Array, sums: list[Array]) -> Array:
-    e = len(sums) - 1
-    return e * _kernel_sum(tau, sums[:-1])
-
-
-@_root.defjvp
-def _root_jvp(primals, tangents):
+@root.defjvp
+def root_jvp(primals, tangents):
     (sums,), (dsums,) = primals, tangents
-    tau = _root(sums)
-    e = len(sums) - 1
-    change = sum((-1) ** k * comb(e, k) * power(tau, e - k) * d for k, d in enumerate(dsums))
-    slope = _slope(tau, sums)
-    return tau, -change / jnp.where(slope > 0, slope, 1)
+    tau = root(sums)
+    slope = kernel_slope(tau, sums)
+    return tau, -kernel_sum(tau, dsums) / jnp.where(slope > 0, slope, 1)
+
+
+def _distances(
+    table: WindowTable, u: Array, lo: Array, hi: Array, i: Array
+) -> list[Array]:
+    """Sums of w_j |u_i - u_j|^k over the window [lo_i, hi_i] around each i, for k = 0 .. degree."""
+    shape = (2, *lo.shape)
+    ends = (sides(lo, i + 1), sides(i, hi))
+    moments = table.query(*(jnp.broadcast_to(a, shape) for a in ends), Frame((u,), None))
+    return [(-1) ** k[0] * v[0] + v[1] for k, v in moments.items()]
 
 
 def window_average(
@@ -283,9 +325,18 @@ def window_average(
     `mode` is c0, c1 or c2. The support is a window of the sorted row: searched for in
     O(log^2 n) steps, summed in two.
     """
-    e = EXPONENT[mode]
-    ones = WindowTable((u,), jnp.ones_like(u), e)
-    lo, hi = _support(jax.tree.map(jax.lax.stop_gradient, ones), jax.lax.stop_gradient(u))
-    tau = _root(_distances(ones, u, lo, hi))
-    total = _kernel_sum(tau, _distances(ones, u, lo, hi))
-    return _kernel_sum(tau, _distances(WindowTable((u,), y, e), u, lo, hi)) / total
+    e, n = EXPONENT[mode], u.shape[-1]
+    i = jnp.broadcast_to(jnp.arange(n), u.shape)
+    ones = WindowTable.build((u,), jnp.ones_like(u), e)
+    table, centre = jax.tree.map(jax.lax.stop_gradient, (ones, u))
+    lo, hi = support(
+        lambda j: jnp.abs(take_at(centre, j) - centre),
+        lambda lo, hi: _distances(table, centre, lo, hi, i),
+        i,
+        jnp.full_like(i, n),
+        n,
+    )
+    sums = _distances(ones, u, lo, hi, i)
+    tau = root(sums)
+    weighted = _distances(WindowTable.build((u,), y, e), u, lo, hi, i)
+    return kernel_sum(tau, weighted) / kernel_sum(tau, sums)

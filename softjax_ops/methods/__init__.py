@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from softjax_ops._checks import SOFT_MODES, check_choice
-from softjax_ops.methods import softsort
+from softjax_ops.methods import neuralsort, softsort
 
 
 class Method(NamedTuple):
@@ -39,6 +39,7 @@ class Method(NamedTuple):
 
 METHODS: dict[str, Method] = {
     "softsort": Method(softsort.values, softsort.rank, softsort.index),
+    "neuralsort": Method(neuralsort.values, neuralsort.rank, neuralsort.index),
 }
 INDEX_METHODS: tuple[str, ...] = tuple(n for n, m in METHODS.items() if m.index is not None)
 
