@@ -182,7 +182,7 @@ def _advice(
 
 
 def _contact_advice(m: mjx.Model, softening: Softening, contact: Contact) -> Iterator[str]:
-    gap = np.asarray(contact.dist - contact.includemargin)[np.asarray(contact.pair_weight) > 0]
+    gap = np.asarray(contact.dist - contact.includemargin)[np.asarray(contact.presence) > 0]
     reach = float(softening.reach)
     if not gap.size:
         return

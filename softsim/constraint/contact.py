@@ -1,18 +1,17 @@
 """Contact rows: frictionless, pyramidal and elliptic, with the soft mask and contact at a distance.
 
-A contact with violation p = dist - includemargin, weight w and pair weight u >= w is two damped
-springs in parallel, MuJoCo's own and one that is felt from a distance (G(i) = i / (1 - i)):
+A contact with violation p = dist - includemargin, presence u and mask W (both in [0, 1]) is two
+damped springs in parallel, MuJoCo's own and one that is felt from a distance (G(i) = i / (1 - i)):
 
-    near: strength w G(imp(p)),          spring  imp(p) p
-    far:  strength (u - w) G(far(p)),    spring -far(p) (reach - p)
+    near: strength u W G(imp(p)),          spring  imp(p) p
+    far:  strength u (1 - W) G(far(p)),    spring -far(p) (reach - p)
 
 so D = (near + far) / invweight and aref = -b J v - k (the strength-weighted mean of the springs).
 The far spring pushes as if penetrated by reach - p; its impedance falls from FAR_IMPEDANCE at touch
 to 0 at `reach` along a smoothstep, so force and first derivative are continuous at p = 0 and at
-p = reach. A hard contact has w in {0, 1} and reach = 0: MuJoCo's contact alone.
+p = reach. A hard contact has W in {0, 1} and reach = 0: MuJoCo's contact alone.
 """
 
-import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
@@ -38,7 +37,7 @@ def contact_blocks(
     for dim in (1, 3, 4, 6):
         ids = np.nonzero(np.asarray(contact.dim) == dim)[0]
         if ids.size:
-            group = jax.tree.map(lambda x, ids=ids: x[ids], contact)
+            group = contact.select(ids)
             J = _contact_jacobian(m, d, group, dim)
             make = _frictionless if dim == 1 else frictional
             blocks.append(make(m, group, J, reach))
@@ -84,7 +83,7 @@ def _contact_block(
     pos = contact.dist - contact.includemargin
     near_imp, far_imp = impedance(contact.solimp, pos), _far_impedance(pos, reach)
     near = contact.weight * near_imp / (1.0 - near_imp)
-    far = (contact.pair_weight - contact.weight) * far_imp / (1.0 - far_imp)
+    far = contact.presence * (1.0 - contact.mask) * far_imp / (1.0 - far_imp)
     total = near + far
     pull = near * near_imp * pos - far * far_imp * (reach - pos)
     spring = jnp.where(total > 0, pull / jnp.where(total > 0, total, 1.0), 0.0)
