@@ -1,7 +1,16 @@
 """Soft operators for JAX: differentiable, softened drop-in forms of the hard ones."""
 
+from softjax_ops import random as random
 from softjax_ops._types import SoftBool as SoftBool
 from softjax_ops._types import SoftIndex as SoftIndex
+from softjax_ops.axiswise import argmax as argmax
+from softjax_ops.axiswise import argmin as argmin
+from softjax_ops.axiswise import argsort as argsort
+from softjax_ops.axiswise import max as max
+from softjax_ops.axiswise import min as min
+from softjax_ops.axiswise import rank as rank
+from softjax_ops.axiswise import sort as sort
+from softjax_ops.axiswise import top_k as top_k
 from softjax_ops.comparison import equal as equal
 from softjax_ops.comparison import greater as greater
 from softjax_ops.comparison import greater_equal as greater_equal
@@ -37,6 +46,9 @@ from softjax_ops.selection import take as take
 from softjax_ops.selection import take_along_axis as take_along_axis
 from softjax_ops.selection import where as where
 from softjax_ops.straight_through import abs_st as abs_st
+from softjax_ops.straight_through import argmax_st as argmax_st
+from softjax_ops.straight_through import argmin_st as argmin_st
+from softjax_ops.straight_through import argsort_st as argsort_st
 from softjax_ops.straight_through import clip_st as clip_st
 from softjax_ops.straight_through import equal_st as equal_st
 from softjax_ops.straight_through import grad_replace as grad_replace
@@ -46,8 +58,13 @@ from softjax_ops.straight_through import heaviside_st as heaviside_st
 from softjax_ops.straight_through import isclose_st as isclose_st
 from softjax_ops.straight_through import less_equal_st as less_equal_st
 from softjax_ops.straight_through import less_st as less_st
+from softjax_ops.straight_through import max_st as max_st
+from softjax_ops.straight_through import min_st as min_st
 from softjax_ops.straight_through import not_equal_st as not_equal_st
+from softjax_ops.straight_through import rank_st as rank_st
 from softjax_ops.straight_through import relu_st as relu_st
 from softjax_ops.straight_through import round_st as round_st
 from softjax_ops.straight_through import sign_st as sign_st
+from softjax_ops.straight_through import sort_st as sort_st
 from softjax_ops.straight_through import st as st
+from softjax_ops.straight_through import top_k_st as top_k_st

@@ -104,6 +104,8 @@ def equal(
     With d = softjax_ops.abs(x - y) and g the step of the mode it is g(epsilon - d) / g(epsilon):
     1 at x = y, and 2 g(-d) for softness much above epsilon.
     """
+    if mode == "hard":
+        return _hard(jnp.equal, x, y)
     return isclose(x, y, softness, rtol=0.0, atol=0.0, mode=mode, epsilon=epsilon)
 
 

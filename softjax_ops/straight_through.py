@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
-from softjax_ops import comparison, elementwise
+from softjax_ops import axiswise, comparison, elementwise
 
 
 @jax.custom_jvp
@@ -96,11 +96,11 @@ def st(fn: Callable) -> Callable:
     Raises:
         ValueError: `fn` takes no `mode`; or, when called, its branches differ in structure.
     """
-    return _straight_through(fn, "hard")
+    return with_forward(fn, "hard")
 
 
-def _straight_through(fn: Callable, forward: str) -> Callable:
-    """`st`, with `forward` as the mode of the value."""
+def with_forward(fn: Callable, forward: str) -> Callable:
+    """`st` with any mode `forward` as that of the value."""
     signature = inspect.signature(fn)
     parameters = signature.parameters
     named = "mode" in parameters
@@ -141,3 +141,11 @@ not_equal_st = st(comparison.not_equal)
 relu_st = st(elementwise.relu)
 round_st = st(elementwise.round)
 sign_st = st(elementwise.sign)
+argmax_st = st(axiswise.argmax)
+argmin_st = st(axiswise.argmin)
+argsort_st = st(axiswise.argsort)
+max_st = st(axiswise.max)
+min_st = st(axiswise.min)
+rank_st = st(axiswise.rank)
+sort_st = st(axiswise.sort)
+top_k_st = st(axiswise.top_k)
