@@ -59,7 +59,7 @@ def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
         like = jnp.asarray(getattr(d, name))
         if value.shape != like.shape:
             raise ValueError(f"mj_data.{name}: got shape {value.shape}, expected {like.shape}")
-        _refuse_not_finite(f"mj_data.{name}", value)
+        refuse_not_finite(f"mj_data.{name}", value)
         fields[name] = jnp.asarray(value, like.dtype)
     return d.replace(**fields)
 
@@ -115,10 +115,11 @@ def check_inputs(m: mjx.Model, d: mjx.Data) -> None:
                 f"d.{name}: got dtype {jnp.asarray(value).dtype}, expected {dtype} as in the model"
             )
         if not isinstance(value, jax.core.Tracer):
-            _refuse_not_finite(f"d.{name}", np.asarray(value))
+            refuse_not_finite(f"d.{name}", np.asarray(value))
 
 
-def _refuse_not_finite(name: str, value: np.ndarray) -> None:
+def refuse_not_finite(name: str, value: np.ndarray) -> None:
+    """Raise a ValueError that names the first entry that is NaN or infinite."""
     bad = np.flatnonzero(~np.isfinite(value))
     if bad.size:
         entry = f", entry {bad[0]}," if value.ndim else ""

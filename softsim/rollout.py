@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
 
-from softsim.model import STATE, check_inputs
+from softsim.model import STATE, check_inputs, refuse_not_finite
 from softsim.softening import Softening
 from softsim.step import HARD, step
 
@@ -58,6 +59,8 @@ def rollout(
     ctrl = jnp.asarray(ctrl, d.qpos.dtype)
     if ctrl.ndim != 2 or ctrl.shape[1] != m.nu or not ctrl.shape[0]:
         raise ValueError(f"ctrl: got shape {ctrl.shape}, expected (T, {m.nu}) with T > 0")
+    if not isinstance(ctrl, jax.core.Tracer):
+        refuse_not_finite("ctrl", np.asarray(ctrl))
     for name, value in (("segment", segment), ("truncate", truncate)):
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1 step")

@@ -8,8 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+import softjax_ops as sj
+
 Mode = Literal["hard", "smooth", "c0", "c1", "c2"]
+# Contacts are fully there at a depth of 1 % of the geom's radius: well above where bodies rest.
+MASK_SOFTNESS = 0.001
 MODES: tuple[str, ...] = ("hard", "smooth", "c0", "c1", "c2")
+
+
+def _float(x: Array | float) -> Float[Array, ""]:
+    """In the default float dtype and not weakly typed, so that no value ever recompiles."""
+    return jnp.asarray(x, jnp.zeros(()).dtype)
 
 
 class Part(eqx.Module):
@@ -21,9 +30,11 @@ class Part(eqx.Module):
             "hard".
         mode: static, the smoothness of the soft operators ("hard" switches off the softening).
         method: static, the `softjax_ops` method behind a soft index.
+
+    The soft operators of the modes c0, c1 and c2 switch over +-5 times their softness.
     """
 
-    softness: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.1)
+    softness: Float[Array, ""] = eqx.field(converter=_float, default=0.1)
     mode: Mode = eqx.field(static=True, default="hard")
     method: str = eqx.field(static=True, default="softsort")
 
@@ -31,6 +42,17 @@ class Part(eqx.Module):
         if self.mode not in MODES:
             raise ValueError(f"mode: got {self.mode!r}, expected one of {', '.join(MODES)}")
         _refuse("softness", self.softness, self.softness > 0, "a positive number")
+
+    def below_zero(
+        self, x: Float[Array, "*n"], scale: Float[Array, "*n"] | float
+    ) -> Float[Array, "*n"]:
+        """Soft `x < 0`, in [0, 1]: 0 from x = 0 on, 1 below -10 * softness * scale.
+
+        One-sided, so that nothing acts before it touches ("smooth" leaves 0.7 % at x = 0).
+        """
+        softness = self.softness * scale
+        middle = -5.0 * softness * (self.mode != "hard")
+        return sj.less(x, middle, softness=softness, mode=self.mode, epsilon=0.0)
 
 
 def _refuse(name: str, value: Array, ok: Array, expected: str) -> None:
@@ -44,16 +66,17 @@ class Softening(eqx.Module):
 
     Attributes:
         collision: closest features, manifold points, separating axes and contact frames.
-        mask: `Contact.weight`, the soft contact mask that fades rows in and out.
-        solver: the switch between an active and an inactive constraint row.
+        mask: the soft contact mask: fades a contact in over a depth of 10 * softness * radius of
+            the smaller geom.
+        limit: the same for joint and tendon limits, over 10 * softness * range.
         reach: m, traced; contacts act gently from this distance on (0: only when touching).
         gradient_only: static; a step keeps its hard value, only its derivative is soft.
     """
 
     collision: Part = eqx.field(default_factory=Part)
     mask: Part = eqx.field(default_factory=Part)
-    solver: Part = eqx.field(default_factory=Part)
-    reach: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    limit: Part = eqx.field(default_factory=Part)
+    reach: Float[Array, ""] = eqx.field(converter=_float, default=0.0)
     gradient_only: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
@@ -69,7 +92,8 @@ class Softening(eqx.Module):
         """Softened collision and contact mask, seen by the value and by the gradient."""
         return cls(
             collision=Part(softness, mode),
-            mask=Part(softness, "c1"),
+            mask=Part(MASK_SOFTNESS, "c1"),
+            limit=Part(MASK_SOFTNESS, "c1"),
             reach=reach,
         )
 

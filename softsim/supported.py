@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import mujoco
 import numpy as np
 
+from softsim._mjx import geom_pairs
+
 _Problems = Iterator[str]
 
 
@@ -93,11 +95,18 @@ def _flexes(m: mujoco.MjModel) -> _Problems:
 def _elliptic_frictionless(m: mujoco.MjModel) -> _Problems:
     if m.opt.cone != mujoco.mjtCone.mjCONE_ELLIPTIC:
         return
-    collides = (m.geom_contype != 0) | (m.geom_conaffinity != 0)
-    for index in np.flatnonzero(collides & (m.geom_condim == 1)):
-        yield f"{element(m, _OBJ.mjOBJ_GEOM, int(index))}: condim 1 with elliptic cones"
-    for index in np.flatnonzero(m.pair_dim == 1):
-        yield f"{element(m, _OBJ.mjOBJ_PAIR, int(index))}: condim 1 with elliptic cones"
+    for geom1, geom2, pair in geom_pairs(m):
+        if (m.pair_dim[pair] if pair >= 0 else _mixed_condim(m, geom1, geom2)) == 1:
+            names = " and ".join(element(m, _OBJ.mjOBJ_GEOM, int(g)) for g in (geom1, geom2))
+            yield f"{names}: condim 1 with elliptic cones is not supported"
+
+
+def _mixed_condim(m: mujoco.MjModel, geom1: int, geom2: int) -> int:
+    """The contact dimension of two geoms: that of the higher priority, else the larger."""
+    priority1, priority2 = m.geom_priority[geom1], m.geom_priority[geom2]
+    if priority1 == priority2:
+        return max(m.geom_condim[geom1], m.geom_condim[geom2])
+    return m.geom_condim[geom1] if priority1 > priority2 else m.geom_condim[geom2]
 
 
 def _poly(field: str, kind: mujoco.mjtObj, feature: str) -> Callable[..., _Problems]:

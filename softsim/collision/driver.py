@@ -11,12 +11,10 @@ from jaxtyping import Array, Float, Int
 from mujoco import mjx
 from mujoco.mjx import GeomType
 
-import softjax_ops as sj
 from softsim._mjx import FunctionKey, geom_groups, numeric
 from softsim.collision import shapes
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
 from softsim.collision.contract import PAIRS, Hit
-from softsim.collision.numerics import soft
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
@@ -111,7 +109,7 @@ def _inside(
     """
     radius = m.geom_rbound[geom]
     scale = jax.lax.stop_gradient(jnp.min(jnp.where(radius > 0, radius, jnp.inf), axis=1))
-    return sj.less(dist, margin, **soft(part, scale))
+    return part.below_zero(dist - margin, scale)
 
 
 def _deepest(contact: Contact, count: int) -> Contact:

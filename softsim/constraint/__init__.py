@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim.collision import Contact
@@ -12,13 +11,14 @@ from softsim.constraint.equality import equality_blocks
 from softsim.constraint.friction_limit import friction_blocks, limit_blocks
 from softsim.constraint.rows import Rows as Rows
 from softsim.constraint.rows import concatenate, reference_acceleration
+from softsim.softening import Softening
 
 
-def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, reach: Float[Array, ""]) -> Rows:
+def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, softening: Softening) -> Rows:
     """All constraint rows at the state `d`, which has its positions and tendons computed.
 
     Args:
-        reach: m, distance from which contacts act gently (0: only when touching).
+        softening: `reach` and `limit` are read here; `contact` has its mask already.
     """
     if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONSTRAINT:
         kinds: list[list] = [[], [], [], []]
@@ -26,8 +26,8 @@ def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, reach: Float[Array, "
         kinds = [
             equality_blocks(m, d),
             friction_blocks(m, d),
-            limit_blocks(m, d),
-            contact_blocks(m, d, contact, reach),
+            limit_blocks(m, d, softening.limit),
+            contact_blocks(m, d, contact, softening.reach),
         ]
     count = lambda blocks: sum(b.D.shape[0] for b in blocks)
     ne, nf, nl, nc = map(count, kinds)

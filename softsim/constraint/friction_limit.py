@@ -1,5 +1,6 @@
 """Friction loss rows (dofs, tendons) and limit rows (ball, slide, hinge, tendon)."""
 
+import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
@@ -8,6 +9,7 @@ from mujoco import mjx
 
 from softsim.constraint.rows import Block, make_block
 from softsim.numerics import quat_to_rotvec, safe_norm, safe_normalize
+from softsim.softening import Part
 
 _JOINT = mujoco.mjtJoint
 
@@ -53,8 +55,12 @@ def _friction(
     return make_block(J, zero, zero, invweight, solref, solimp, frictionloss=frictionloss)
 
 
-def limit_blocks(m: mjx.Model, d: mjx.Data) -> list[Block]:
-    """Limit rows, active while the distance to the nearer bound is below the margin."""
+def limit_blocks(m: mjx.Model, d: mjx.Data, part: Part) -> list[Block]:
+    """Limit rows, active while the distance to the nearer bound is below the margin.
+
+    Args:
+        part: softens the onset, relative to the range of the joint or tendon.
+    """
     if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
         return []
     limited = np.asarray(m.jnt_limited).astype(bool)
@@ -64,15 +70,17 @@ def limit_blocks(m: mjx.Model, d: mjx.Data) -> list[Block]:
     tendon = np.nonzero(m.tendon_limited)[0]
     blocks = []
     if ball.size:
-        blocks.append(_ball(m, d, ball))
+        blocks.append(_ball(m, d, ball, part))
     if slide_hinge.size:
-        blocks.append(_slide_hinge(m, d, slide_hinge))
+        blocks.append(_slide_hinge(m, d, slide_hinge, part))
     if tendon.size:
-        blocks.append(_tendon(m, d, tendon))
+        blocks.append(_tendon(m, d, tendon, part))
     return blocks
 
 
 def _limit(
+    part: Part,
+    bounds: Float[Array, "n 2"],
     J: Float[Array, "n nv"],
     dist: Float[Array, " n"],
     margin: Float[Array, " n"],
@@ -81,7 +89,8 @@ def _limit(
     solimp: Float[Array, "n 5"],
 ) -> Block:
     pos = dist - margin
-    active = (pos < 0).astype(pos.dtype)
+    width = jax.lax.stop_gradient(jnp.max(bounds, axis=1) - jnp.min(bounds, axis=1))
+    active = part.below_zero(pos, width)
     return make_block(J, pos, pos, invweight, solref, solimp, active=active, margin=margin)
 
 
@@ -94,7 +103,7 @@ def _nearer_bound(
     return jnp.where(is_lower, lower, upper), jnp.where(is_lower, 1.0, -1.0)
 
 
-def _ball(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
+def _ball(m: mjx.Model, d: mjx.Data, ids: np.ndarray, part: Part) -> Block:
     quat = d.qpos[m.jnt_qposadr[ids][:, None] + np.arange(4)]
     rotvec = quat_to_rotvec(quat)
     dofs = m.jnt_dofadr[ids][:, None] + np.arange(3)
@@ -102,6 +111,8 @@ def _ball(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
     J = -jnp.einsum("ki,kij->kj", safe_normalize(rotvec), select)
     dist = jnp.max(m.jnt_range[ids], axis=1) - safe_norm(rotvec)
     return _limit(
+        part,
+        m.jnt_range[ids],
         J,
         dist,
         m.jnt_margin[ids],
@@ -111,18 +122,27 @@ def _ball(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
     )
 
 
-def _slide_hinge(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
+def _slide_hinge(m: mjx.Model, d: mjx.Data, ids: np.ndarray, part: Part) -> Block:
     dist, sign = _nearer_bound(d.qpos[m.jnt_qposadr[ids]], m.jnt_range[ids])
     dof = m.jnt_dofadr[ids]
     J = sign[:, None] * np.eye(m.nv)[dof]
     return _limit(
-        J, dist, m.jnt_margin[ids], m.dof_invweight0[dof], m.jnt_solref[ids], m.jnt_solimp[ids]
+        part,
+        m.jnt_range[ids],
+        J,
+        dist,
+        m.jnt_margin[ids],
+        m.dof_invweight0[dof],
+        m.jnt_solref[ids],
+        m.jnt_solimp[ids],
     )
 
 
-def _tendon(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
+def _tendon(m: mjx.Model, d: mjx.Data, ids: np.ndarray, part: Part) -> Block:
     dist, sign = _nearer_bound(d.ten_length[ids], m.tendon_range[ids])
     return _limit(
+        part,
+        m.tendon_range[ids],
         sign[:, None] * d._impl.ten_J[ids],
         dist,
         m.tendon_margin[ids],
