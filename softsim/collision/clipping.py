@@ -30,6 +30,7 @@ from softsim.collision.polygon import clip_segment, sides
 from softsim.softening import Part
 
 TOUCHING = 1e-6  # m; MJX's smallest penetration
+PERPENDICULAR = 1e-9
 CANDIDATES = 4
 """Combinations of faces that are clipped in soft modes; 2 to 3 have weight, but for symmetry."""
 
@@ -71,10 +72,12 @@ def _clip(
     size: Float[Array, ""],
 ) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
     """Corners on the incident face of its overlap with the reference face, and truth values."""
-    slope = reference_normal @ incident_normal
-    slope = div(slope, slope**2 + width(part, 0.5) ** 2)
-    rise = (incident[0] - reference) @ incident_normal
-    shadow = reference + (rise * slope)[:, None] * reference_normal
+    cosine = reference_normal @ incident_normal
+    cosine = cosine * (jnp.abs(cosine) > PERPENDICULAR)
+    cosine = cosine + div(width(part, 0.5) ** 2, cosine)
+    rise = incident[0] @ incident_normal - reference @ incident_normal
+    t = div(rise, jnp.broadcast_to(cosine, rise.shape))
+    shadow = reference + t[:, None] * reference_normal
     clip = jax.vmap(lambda p, q, s: clip_segment(part, p, q, *s, size), in_axes=(0, 0, None))
     of_incident = clip(
         jnp.roll(incident, 1, axis=0), incident, sides(reference, reference_normal)
@@ -123,17 +126,17 @@ def face_contacts(
             lambda x, y: jnp.where(role == 0, x, y), (one, two), (two, one)
         )
         points, inside = _clip(part, ref, ref_normal, *incident, size)
-        depth = (ref[0] - points) @ ref_normal
+        upward, _ = unit(ref_normal, normal)
+        depth = (ref[0] - points) @ upward
         deepest = soft_max(part, depth - 4 * extent * (1 - inside), size)
         bound = TOUCHING - sj.relu(TOUCHING - deepest, **soft(part, size))
         near = inside * at_least(part, depth, bound, size)
-        return points + depth[:, None] * ref_normal, depth, near, ref_normal * (1 - 2 * role)
+        return points + depth[:, None] * upward, depth, near, ref_normal * (1 - 2 * role)
 
     points, depth, near, facing = jax.vmap(candidates)(role, i, j)
     member = (saturate(2.5 * lead)[:, None] * near).ravel()
-    facing, _ = unit(lead @ facing, normal)
     points = points.reshape(-1, 3)
-    index = four_points(part, points, member, facing, size)
+    index = four_points(part, points, member, lead @ facing, size)
     return FaceContacts(
         -pick(index, depth.ravel()), pick(index, points), saturate(2.5 * pick(index, member))
     )

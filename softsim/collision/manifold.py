@@ -27,7 +27,7 @@ EDGE = 0.2
 """Width of the switch at the end of a plateau, relative to the plateau."""
 
 OUTSIDE = 4.0
-"""Penalty on the score of a point that does not touch; scores of touching points are in [0, 1]."""
+"""Penalty on a point that does not touch, relative to the largest distance of one that does."""
 
 
 def soft_index(
@@ -122,19 +122,23 @@ def four_points(
 
     def furthest(distance: Float[Array, " n"]) -> Float[Array, " n"]:
         inside = distance * member
-        return first_max(part, inside / (peak(inside) + tiny) + OUTSIDE * (member - 1))
+        scale = peak(inside) + tiny
+        return first_max(part, inside + OUTSIDE * scale * (member - 1), scale)
 
     # a outlives the other points when the touching face changes: they are in place when a moves
     index_a = first(part, 1 - (1 - member) ** 4)
     a = pick(index_a, points)
     index_b = furthest(jnp.sum((points - a) ** 2, axis=1))
     b = pick(index_b, points)
-    index_c = furthest(((points - a) @ jnp.cross(normal, a - b)) ** 2)
-    c = pick(index_c, points)
     scale = jnp.sum((a - b) ** 2) + tiny
-    ac = sj.abs((points - a) @ jnp.cross(normal, a - c), **soft(part, scale))
-    bc = sj.abs((points - b) @ jnp.cross(normal, b - c), **soft(part, scale))
-    return jnp.stack([index_a, index_b, index_c, furthest(ac + bc)])
+
+    def from_line(p: Float[Array, "3"], q: Float[Array, "3"]) -> Float[Array, " n"]:
+        return sj.abs((points - p) @ jnp.cross(normal, p - q), **soft(part, scale))
+
+    index_c = furthest(from_line(a, b))
+    c = pick(index_c, points)
+    index_d = furthest(from_line(b, c) + from_line(a, c))
+    return jnp.stack([index_a, index_b, index_c, index_d])
 
 
 def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:

@@ -124,15 +124,24 @@ def clip_segment(
         the ends of that part, and whether there is one: a truth value.
     """
     scale = size * norm(side) + 1e-9 * size**2
-    ahead = jnp.sum((jnp.stack([p0, p1])[:, None] - start) * side, axis=-1)
-    front = sj.greater(ahead, IN_FRONT, **soft(part, scale))
-    e = jnp.broadcast_to(width(part, scale), ahead.shape)
-    total = jnp.sum(norm(jnp.stack([ahead, e], axis=-1)), axis=0)
-    share = front * div(ahead, jnp.broadcast_to(total, ahead.shape))
+    plane, along = jnp.sum(start * side, axis=1), jnp.sum(side * (p1 - p0), axis=1)
+    ahead0, ahead1 = (jnp.sum(side * p, axis=1) - plane for p in (p0, p1))
+    front0, front1 = (sj.greater(x, IN_FRONT, **soft(part, scale)) for x in (ahead0, ahead1))
+    # |ahead0| + |ahead1|: the length of the segment along the side's normal, if it crosses
+    same_side = sj.relu(ahead0 * ahead1, **soft(part, scale**2))
+    total = sj.sqrt(along**2 + 4 * same_side + width(part, scale) ** 2)
+    crossing0 = div(ahead0, total)
+    crossing1 = div(sj.abs(ahead0, **soft(part, scale)), total)
 
     scale_t = size / (norm(p1 - p0) + 1e-9 * size)
-    t = soft_max(part, share, scale_t)
-    ends = jnp.stack([p0 + t[0] * (p1 - p0), p1 + t[1] * (p0 - p1)])
-    outside = sj.greater(ahead, IN_FRONT + width(part, scale), **soft(part, EDGE * scale))
-    behind = jnp.prod(1 - outside[0] * outside[1])
-    return ends, behind * at_least(part, 1 - t[0] - t[1], 0.0, scale_t)
+    t0 = soft_max(part, front0 * crossing0, scale_t)
+    t1 = -soft_max(part, -(front1 * crossing1 + (1 - front1)), scale_t)
+    clipped = 1 - jnp.prod(1 - front1)
+    end0, end1 = p0 + t0 * (p1 - p0), p0 + t1 * (p1 - p0)
+    ends = jnp.stack([end0, clipped * end1 + (1 - clipped) * p1])
+    bound = IN_FRONT + width(part, scale)
+    beyond0, beyond1 = (
+        sj.greater(x, bound, **soft(part, EDGE * scale)) for x in (ahead0, ahead1)
+    )
+    behind = jnp.prod(1 - beyond0 * beyond1)
+    return ends, behind * at_least(part, t1 - t0, 0.0, scale_t)
