@@ -10,11 +10,11 @@ from mujoco import mjx
 from softsim.integrators import integrate_pos
 from softsim.numerics import quat_conj, quat_mul, quat_to_rotvec
 from softsim.softening import Softening
-from softsim.step import HARD, step
+from softsim.step import step
 
 
 def linearize(
-    m: mjx.Model, d: mjx.Data, softening: Softening = HARD
+    m: mjx.Model, d: mjx.Data, softening: Softening | None = None
 ) -> tuple[Float[Array, "n n"], Float[Array, "n nu"]]:
     """A and B of dx' = A dx + B du around one step.
 

@@ -20,7 +20,7 @@ from softsim.collision import Contact, collide
 from softsim.derivatives import difference_pos
 from softsim.integrators import integrate_pos
 from softsim.softening import Softening
-from softsim.step import HARD, forward, step
+from softsim.step import forward, step
 
 Verdict = Literal["ok", "zero", "not finite", "jump nearby", "off"]
 
@@ -67,7 +67,7 @@ class Report:
 def check_gradients(
     m: mjx.Model,
     d: mjx.Data,
-    softening: Softening = HARD,
+    softening: Softening | None = None,
     *,
     epsilon: float | None = None,
     tolerance: float | None = None,
@@ -81,6 +81,7 @@ def check_gradients(
         tolerance: relative error up to which a derivative is "ok"; 1e-3 in float64, 0.1 in
             float32.
     """
+    softening = Softening.hard() if softening is None else softening
     double = d.qpos.dtype == jnp.float64
     eps = float(jnp.finfo(d.qpos.dtype).eps) ** (1 / 3) if epsilon is None else epsilon
     tol = (1e-3 if double else 0.1) if tolerance is None else tolerance

@@ -11,7 +11,7 @@ from mujoco import mjx
 
 from softsim.model import STATE, check_inputs, refuse_not_finite
 from softsim.softening import Softening
-from softsim.step import HARD, step
+from softsim.step import step
 
 
 class Trajectory(NamedTuple):
@@ -27,7 +27,7 @@ def rollout(
     m: mjx.Model,
     d: mjx.Data,
     ctrl: Float[Array, "T nu"],
-    softening: Softening = HARD,
+    softening: Softening | None = None,
     *,
     segment: int | None = None,
     truncate: int | None = None,

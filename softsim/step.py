@@ -13,30 +13,31 @@ from softsim.model import check_inputs
 from softsim.softening import Softening
 from softsim.solver import Problem, solve
 
-HARD = Softening.hard()
 
-
-def step(m: mjx.Model, d: mjx.Data, softening: Softening = HARD) -> mjx.Data:
+def step(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
     """One time step of `m.opt.timestep` seconds with the integrator of the model.
 
     jit, vmap, grad, jvp, jacfwd, jacrev and hessian work, for any number of solver iterations, with
     respect to every float leaf of `m`, the state and the inputs in `d`, and the traced leaves of
     `softening`. Only the fields in `softsim.model.INPUTS` are read; all others are overwritten.
 
-    With `Softening.straight_through()` the value is the hard step, bit for bit, and the derivative
-    that of the soft step at the same state: one substitution around the whole step, so that
-    products inside it keep a consistent linearisation.
+    Without `softening` the step is hard, MuJoCo's own. With `Softening.straight_through()` the
+    value is the hard step, bit for bit, and the derivative that of the soft step at the same state:
+    one substitution around the whole step, so that products inside it keep a consistent
+    linearisation.
 
     Raises:
         ValueError: a field of `d` has the wrong shape or dtype or, where its value is known (not
             under jit), holds NaN or infinity. Under jit bad values show as NaN in the result.
     """
     check_inputs(m, d)
+    softening = Softening.hard() if softening is None else softening
     return _straight_through(m, d, softening) if softening.gradient_only else _step(m, d, softening)
 
 
-def forward(m: mjx.Model, d: mjx.Data, softening: Softening = HARD) -> mjx.Data:
+def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
     """Accelerations, forces, contacts and sensors at the state in `d`, without advancing it."""
+    softening = Softening.hard() if softening is None else softening
     d = _position(m, d)
     contact = collide(m, d, softening)
     d = d.tree_replace({"_impl.contact": contact.to_mjx()})
@@ -108,7 +109,7 @@ def _step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
 
 @eqx.filter_custom_jvp
 def _straight_through(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    return _step(m, d, HARD)
+    return _step(m, d, Softening.hard())
 
 
 @_straight_through.def_jvp

@@ -154,7 +154,9 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         '"f"', "flex",
     ),
     "elliptic cone, condim 1": (
-        _scene(geom='size=".1" condim="1"', option='cone="elliptic"'), '"g"', "condim 1",
+        _scene('type="free"', 'size=".1" condim="1"', option='cone="elliptic"',
+               world='<geom type="plane" size="1 1 1" condim="1"/>'),
+        '"g"', "condim 1",
     ),
     "pair without collider": (
         _scene('type="free"', 'type="cylinder" size=".1 .1"',

@@ -84,7 +84,7 @@ MJX = (
     "humanoid/humanoid.xml",
     "barkour_v0/assets/barkour_v0_mjx.xml",
     "shadow_hand/scene_right.xml",
-    "arm26.xml",
+    "actuator/arm26.xml",
     "constraints.xml",
     "convex.xml",
     "tendon/tendon.xml",
@@ -103,3 +103,38 @@ def mjx_model(name: str) -> mujoco.MjModel:
     """A model that ships with the mujoco-mjx package."""
     path = epath.resource_path("mujoco.mjx") / "test_data" / name
     return mujoco.MjModel.from_xml_path(str(path))
+
+
+def _mixed_contacts(cone: str) -> str:
+    """Contacts of several dimensions in one scene, with priorities, margins and a joint between."""
+    dims = (3, 4, 6) if cone == "elliptic" else (1, 3, 4, 6)
+    balls = "".join(
+        f"""<body pos="{0.3 * i} 0 .0985"><freejoint/>
+        <geom size=".1" mass="{1 + i}" condim="{dim}" margin="{0.01 * (i % 2)}"/></body>"""
+        for i, dim in enumerate(dims)
+    )
+    head = _HEAD.format(f'cone="{cone}" impratio="2"')
+    return f"""{head}<default><geom friction="0.7 0.02 0.01" solimp="0 0.95 0.002"/></default>
+    <worldbody><geom type="plane" size="1 1 1" condim="1"/>{balls}
+    <body pos="0 .5 .0485" quat=".98 .1 .05 .1"><freejoint/>
+      <geom type="capsule" size=".05 .1" mass=".7" condim="3" priority="1"/></body>
+    </worldbody></mujoco>"""
+
+
+# every kind of row in few models, for the fast tests: compiling is what takes the time
+MIXED: dict[str, str] = {
+    "rows": _links(
+        _TENDON.format(t1='range=".1 .5" limited="true" frictionloss=".4"')
+        + """<equality><connect body1="b" body2="c" anchor=".1 0 .05"/>
+        <weld body1="c" body2="e" relpose="0 0 0 .9 .1 .2 .3" torquescale=".8"/>
+        <joint joint1="j1" joint2="j2" polycoef=".1 .5 .2 .1 .05"/>
+        <tendon tendon1="t1" tendon2="t2" polycoef=".1 .5 .2 .1 0"/></equality>
+        <actuator><position joint="j1" kp="3" kv=".1"/>
+        <general joint="j2" dyntype="filter" dynprm=".1" gainprm="2"/></actuator>""",
+        j1='frictionloss=".3" range="10 90" limited="true" damping=".2" stiffness="2"',
+        j2='frictionloss="2" range="-90 -10" limited="true" armature=".02"',
+        ball='frictionloss=".1" range="0 5" limited="true"',
+    ),
+    "pyramidal": _mixed_contacts("pyramidal"),
+    "elliptic": _mixed_contacts("elliptic"),
+}
