@@ -49,9 +49,7 @@ class FaceContacts(eqx.Module):
     there: Float[Array, "4"]
 
 
-def leading(
-    part: Part, index: Float[Array, " n"]
-) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
+def leading(part: Part, index: Float[Array, " n"]) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
     """The likeliest entries of a soft index, in their order, and by how much they lead the rest.
 
     Hard that is one entry, with 1. Soft it is `CANDIDATES`; their lead is continuous where an
@@ -79,9 +77,7 @@ def _clip(
     t = div(rise, jnp.broadcast_to(cosine, rise.shape))
     shadow = reference + t[:, None] * reference_normal
     clip = jax.vmap(lambda p, q, s: clip_segment(part, p, q, *s, size), in_axes=(0, 0, None))
-    of_incident = clip(
-        jnp.roll(incident, 1, axis=0), incident, sides(reference, reference_normal)
-    )
+    of_incident = clip(jnp.roll(incident, 1, axis=0), incident, sides(reference, reference_normal))
     of_reference = clip(jnp.roll(shadow, 1, axis=0), shadow, sides(incident, incident_normal))
     ends, inside = jax.tree.map(lambda *x: jnp.concatenate(x), of_incident, of_reference)
     return ends.reshape(-1, 3), jnp.repeat(inside, 2)

@@ -1,6 +1,5 @@
 """A plane or a sphere against a box or the convex hull of a mesh."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
@@ -12,12 +11,11 @@ from softsim.collision.manifold import (
     four_points,
     pick,
     saturate,
-    soft_index,
     soft_max,
     unique,
 )
 from softsim.collision.numerics import frame, soft
-from softsim.collision.polygon import closest_on_face, inradius, smaller
+from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.softening import Part
 
 SKIN = 1e-3  # m; MJX takes the vertices this close to the deepest one
@@ -51,28 +49,16 @@ def sphere_near(
 ) -> tuple[Float[Array, ""], Float[Array, "3"], Float[Array, "3"]]:
     """Distance, position and normal of a sphere's contact with a convex shape.
 
-    The closest point of the face whose plane is furthest out; soft, the mean over the faces
-    of closest point, distance and direction. Where two faces share the weight outside the shape,
-    they share the closest point.
-
     Returns:
-        distance (m), position (m) and normal, all in the world frame; the normal is shorter than 1
-        where opposite faces are equally near, deep inside.
+        distance (m), position (m) and normal, all in the world frame; the normal may be shorter
+        than 1, see `closest_on_convex`.
     """
     radius = sphere.size[0]
     size = smaller(inradius(convex), radius)
     center = convex.mat.T @ (sphere.pos - convex.pos)
-    height = jnp.sum((center - convex.face[:, 0]) * convex.face_normal, axis=1)
-    face = soft_index(part, height, size)
-    near = jax.vmap(lambda f, n: closest_on_face(part, f, n, center, size))
-    closest, distance, direction = near(convex.face, convex.face_normal)
-    normal = pick(face, direction)
-    pos = 0.5 * pick(face, closest + center + radius * direction)
-    return (
-        pick(face, distance) - radius,
-        convex.mat @ pos + convex.pos,
-        convex.mat @ normal,
-    )
+    closest, distance, direction = closest_on_convex(part, convex, center, size)
+    pos = 0.5 * (closest + center + radius * direction)
+    return distance - radius, convex.mat @ pos + convex.pos, convex.mat @ direction
 
 
 def definite(normal: Float[Array, "3"]) -> Float[Array, ""]:

@@ -3,12 +3,13 @@
 Hard, the formulas and their small constants are MJX's: contacts agree to rounding.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import EDGE, at_least, soft_index, soft_max
+from softsim.collision.manifold import EDGE, at_least, pick, soft_index, soft_max
 from softsim.collision.numerics import div, norm, soft, unit, width
 from softsim.softening import Part
 
@@ -102,6 +103,30 @@ def closest_on_face(
     return closest, distance, (1 - inside) * direction - inside * normal
 
 
+def closest_on_convex(
+    part: Part, convex: Convex, point: Float[Array, "3"], size: Float[Array, ""]
+) -> tuple[Float[Array, "3"], Float[Array, ""], Float[Array, "3"]]:
+    """Closest point of a convex shape's surface to a point, on the face whose plane is furthest out.
+
+    Soft, the mean over the faces. Where two faces share the weight outside the shape, they share
+    the closest point too.
+
+    Args:
+        part: settings of the collision part.
+        convex: its arrays, and `point`, in one frame.
+        point: m.
+        size: m, of the shapes.
+
+    Returns:
+        closest point (m), signed distance (m, negative inside), and direction from `point` to the
+        surface (if outside): shorter than 1 where opposite faces are equally near, deep inside.
+    """
+    height = jnp.sum((point - convex.face[:, 0]) * convex.face_normal, axis=1)
+    index = soft_index(part, height, size)
+    near = jax.vmap(lambda f, n: closest_on_face(part, f, n, point, size))
+    return jax.tree.map(lambda x: pick(index, x), near(convex.face, convex.face_normal))
+
+
 def clip_segment(
     part: Part,
     p0: Float[Array, "3"],
@@ -140,8 +165,6 @@ def clip_segment(
     end0, end1 = p0 + t0 * (p1 - p0), p0 + t1 * (p1 - p0)
     ends = jnp.stack([end0, clipped * end1 + (1 - clipped) * p1])
     bound = IN_FRONT + width(part, scale)
-    beyond0, beyond1 = (
-        sj.greater(x, bound, **soft(part, EDGE * scale)) for x in (ahead0, ahead1)
-    )
+    beyond0, beyond1 = (sj.greater(x, bound, **soft(part, EDGE * scale)) for x in (ahead0, ahead1))
     behind = jnp.prod(1 - beyond0 * beyond1)
     return ends, behind * at_least(part, t1 - t0, 0.0, scale_t)

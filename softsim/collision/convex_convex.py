@@ -1,0 +1,151 @@
+"""Boxes and convex hulls of meshes: faces by the separating axis test, edges by the Gauss map.
+
+Two edges can only be the contact if the arcs that their adjacent face normals span on the unit
+sphere cross (Gregorius, The Separating Axis Test between Convex Polyhedra, GDC 2013); so unlike
+faces, pairs of edges need no pass over the vertices.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from mujoco.mjx import GeomType
+
+import softjax_ops as sj
+from softsim.collision.clipping import FaceContacts, face_contacts, leading
+from softsim.collision.contract import Convex, Hit, pair
+from softsim.collision.convex import definite
+from softsim.collision.manifold import (
+    EDGE,
+    at_least,
+    first_max,
+    pick,
+    soft_index,
+    soft_max,
+)
+from softsim.collision.numerics import frame, soft, unit, width
+from softsim.collision.polygon import closest_on_convex, inradius, smaller
+from softsim.collision.segment import closest_of_segments
+from softsim.collision.separating import Point, blend, extent, gap, placed, separation
+from softsim.softening import Part
+
+NO_AXIS = 1e-6  # MJX's bound on the squared sine between two edges
+TIE = 1e-6  # m; MJX takes an edge contact this much deeper than the shallowest point on the faces
+
+
+class Edges(eqx.Module):
+    """The contact of the best pair of edges: as a point, and its normal."""
+
+    point: Point
+    normal: Float[Array, "3"]
+
+
+def _arcs_cross(part: Part, of_a: Float[Array, "*s 2 3"], of_b: Float[Array, "*s 2 3"]) -> Array:
+    """Truth value that arc (a1, a2) crosses arc (b1, b2) on the unit sphere.
+
+    Each arc has the other's ends on both sides of its plane, and the two cross on one side of the
+    sphere. Distances from a plane are sines of angles.
+    """
+    x = jnp.array([1.0, 0.0, 0.0], of_a.dtype)
+    plane_a, _ = unit(jnp.cross(of_a[..., 1, :], of_a[..., 0, :]), x)
+    plane_b, _ = unit(jnp.cross(of_b[..., 1, :], of_b[..., 0, :]), x)
+    b1, b2 = (jnp.sum(of_b[..., i, :] * plane_a, axis=-1) for i in (0, 1))
+    a1, a2 = (jnp.sum(of_a[..., i, :] * plane_b, axis=-1) for i in (0, 1))
+    # b1 < 0 < b2 and a2 < 0 < a1 or all reversed
+    down = jnp.stack([-b1, b2, a1, -a2])
+    crosses = [jnp.prod(at_least(part, x, 0.0), axis=0) for x in (down, -down)]
+    return crosses[0] + crosses[1] - crosses[0] * crosses[1]
+
+
+def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
+    """The pair of edges of largest separation among those whose arcs cross."""
+    x = jnp.array([1.0, 0.0, 0.0], a.vert.dtype)
+    of_a, of_b = a.vert[a.edge], b.vert[b.edge]
+    dir_a, _ = unit(of_a[:, 0] - of_a[:, 1], x)
+    dir_b, _ = unit(of_b[:, 0] - of_b[:, 1], x)
+    cross = jnp.cross(dir_a, dir_b[:, None])
+    axes, _ = unit(cross, x)
+    outward = jnp.sum(axes * (of_a[:, 0] - a.pos), axis=-1) > 0
+    axes = jnp.where(outward[..., None], axes, -axes)
+    separated = jnp.sum(axes * (of_b[:, None, 0] - of_a[:, 0]), axis=-1)
+
+    bound = NO_AXIS + width(part) ** 2
+    real = sj.greater_equal(jnp.sum(cross**2, axis=-1), bound, **soft(part, EDGE * 0.1))
+    normals = jnp.broadcast_arrays(a.edge_face_normal, -b.edge_face_normal[:, None])
+    real = (real * _arcs_cross(part, *normals)).ravel()
+    penalty = 4 * extent(a, b) * (1 - real)
+
+    index = soft_index(part, separated.ravel() - penalty, size)
+    place, lead = leading(part, index)
+    weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
+    j, i = jnp.unravel_index(place, separated.shape)
+    on_a, on_b = jax.vmap(lambda p, q: closest_of_segments(part, *p, *q))(of_a[i], of_b[j])
+    point = Point(
+        weight @ separated.ravel()[place], weight @ (0.5 * (on_a + on_b)), weight @ real[place]
+    )
+    return Edges(point, weight @ axes.reshape(-1, 3)[place])
+
+
+def _prefers_edges(
+    part: Part, faces: FaceContacts, point: Point, size: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Truth value: the edges are less deep than every point on the faces, or those are not there."""
+    shallowest = soft_max(part, faces.dist, size) - TIE + width(part, size)
+    above = sj.greater(point.dist, shallowest, **soft(part, EDGE * size))
+    return point.there * (1 - faces.there[0] * (1 - above))
+
+
+def convex_near(
+    part: Part, c1: Convex, c2: Convex
+) -> tuple[Float[Array, "4"], Float[Array, "4 3"], Float[Array, "3"], Float[Array, "4"]]:
+    """dist, pos, normal and weight of the contacts of two convex shapes, world frame.
+
+    As in MJX the shape with fewer vertices is a, the first in the tests.
+    """
+    swapped = c1.vert.shape[0] > c2.vert.shape[0]
+    one, two = (c2, c1) if swapped else (c1, c2)
+    size = smaller(inradius(one), inradius(two))
+    a = placed(one, two.mat.T @ (one.pos - two.pos), two.mat.T @ one.mat)
+    b = placed(two, jnp.zeros_like(two.pos), jnp.eye(3, dtype=two.mat.dtype))
+
+    apart = gap(part, a, b, lambda c, p: _project(part, c, p, size), size)
+    axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis])
+    gaps = separation(part, a, b, axes[:-1], size)
+    best = first_max(part, jnp.append(gaps, apart.separation), size)
+    mean = pick(best, axes)
+    normal, _ = unit(mean, axes[0])
+
+    a_refers = jnp.sum(best[: a.face_normal.shape[0]])
+    faces = face_contacts(part, a, b, normal, a_refers, size)
+    edges = _edges(part, a, b, size)
+    at_edges = _prefers_edges(part, faces, edges.point, size)
+    at_closest = best[-1]
+
+    take = at_edges
+    point = Point(
+        take * edges.point.dist + (1 - take) * pick(best, jnp.append(gaps, apart.separation)),
+        take * edges.point.pos + (1 - take) * apart.middle,
+        jnp.maximum(take, at_closest),
+    )
+    at_point = 1 - (1 - at_edges) * (1 - at_closest)
+    dist, pos, weight = blend(part, faces, point, at_point)
+    mean = take * edges.normal + (1 - take) * mean
+    normal = two.mat @ mean * (-1.0 if swapped else 1.0)
+    return dist, two.pos + pos @ two.mat.T, normal, weight * definite(mean)
+
+
+def _project(
+    part: Part, convex: Convex, point: Float[Array, "3"], size: Float[Array, ""]
+) -> Float[Array, "3"]:
+    """Closest point of a convex shape to a point; the point itself if inside."""
+    near, distance, _ = closest_on_convex(part, convex, point, size)
+    outside = sj.greater(distance, 0.0, **soft(part, size))
+    return point + outside * (near - point)
+
+
+@pair(GeomType.BOX, GeomType.MESH, ncon=4)
+@pair(GeomType.MESH, GeomType.MESH, ncon=4)
+def convex_convex(part: Part, convex1: Convex, convex2: Convex) -> Hit:
+    """Four contacts on faces, or one (contact 0) of two edges or closest points."""
+    dist, pos, normal, weight = convex_near(part, convex1, convex2)
+    return Hit(dist, pos, jnp.broadcast_to(frame(part, normal), (4, 3, 3)), weight)

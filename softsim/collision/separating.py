@@ -1,0 +1,122 @@
+"""Candidate axes between two convex shapes, and the choice between faces and a single point.
+
+Each candidate u is a unit vector from shape a to shape b; its separation is
+min over b of u x - max over a of u x, and the axis of largest separation is the contact normal
+(Gottschalk, Lin & Manocha, OBBTree, 1996). Overlapping: face normals and cross products of edges
+suffice. Apart, the direction between the closest points is a candidate too: with it the largest
+separation is the distance, and without it a lower bound.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+import softjax_ops as sj
+from softsim.collision.clipping import FaceContacts
+from softsim.collision.contract import Convex
+from softsim.collision.manifold import EDGE, soft_max
+from softsim.collision.numerics import soft, unit, width
+from softsim.softening import Part
+
+ROUNDS = 3
+"""Of projections on one shape and on the other, towards the closest points."""
+
+
+class Point(eqx.Module):
+    """A contact at one point: dist (m, signed), pos (m), and truth value."""
+
+    dist: Float[Array, ""]
+    pos: Float[Array, "3"]
+    there: Float[Array, ""]
+
+
+def placed(convex: Convex, pos: Float[Array, "3"], mat: Float[Array, "3 3"]) -> Convex:
+    """The same shape with its arrays in a frame in which its own frame is at (pos, mat)."""
+    return dataclasses.replace(
+        convex,
+        pos=pos,
+        mat=mat,
+        vert=pos + convex.vert @ mat.T,
+        face=pos + convex.face @ mat.T,
+        face_normal=convex.face_normal @ mat.T,
+        edge_face_normal=convex.edge_face_normal @ mat.T,
+    )
+
+
+def extent(a: Convex, b: Convex) -> Float[Array, ""]:
+    """A length no separation of the two exceeds, m; constant to derivatives."""
+    return jax.lax.stop_gradient(2 * jnp.max(jnp.abs(a.vert)) + 2 * jnp.max(jnp.abs(b.vert)))
+
+
+def separation(
+    part: Part, a: Convex, b: Convex, axes: Float[Array, "n 3"], size: Float[Array, ""]
+) -> Float[Array, " n"]:
+    """How far b is in front of a along each axis, m; negative: overlap."""
+    on_a = jnp.matmul(axes, a.vert.T, precision="highest")
+    on_b = jnp.matmul(axes, b.vert.T, precision="highest")
+    return -soft_max(part, -on_b, size) - soft_max(part, on_a, size)
+
+
+class Gap(eqx.Module):
+    """About the closest points of two shapes that are apart.
+
+    Attributes:
+        middle: m, between them.
+        axis: from the first to the second.
+        separation: m, along it; far below that of any axis if the shapes meet.
+    """
+
+    middle: Float[Array, "3"]
+    axis: Float[Array, "3"]
+    separation: Float[Array, ""]
+
+
+def gap(
+    part: Part,
+    a: Convex,
+    b: Convex,
+    project: Callable[[Convex, Float[Array, "3"]], Float[Array, "3"]],
+    size: Float[Array, ""],
+) -> Gap:
+    """Closest points of two convex shapes by projecting on one and the other in turn.
+
+    Args:
+        part: settings of the collision part.
+        a: one shape.
+        b: the other, in the same frame.
+        project: closest point of a shape to a point; the point itself if inside.
+        size: m, of the shapes.
+    """
+
+    def turn(_: Array, points: tuple[Array, Array]) -> tuple[Array, Array]:
+        on_a = project(a, points[1])
+        return on_a, project(b, on_a)
+
+    on_a, on_b = jax.lax.fori_loop(0, ROUNDS, turn, (a.pos, b.pos))
+    axis, length = unit(on_b - on_a, jnp.array([1.0, 0.0, 0.0], on_a.dtype))
+    real = sj.greater(length, width(part, size), **soft(part, EDGE * size))
+    separated = separation(part, a, b, axis[None], size)[0]
+    return Gap(0.5 * (on_a + on_b), axis, separated - 4 * extent(a, b) * (1 - real))
+
+
+def blend(
+    part: Part,
+    faces: FaceContacts,
+    point: Point,
+    at_point: Float[Array, ""],
+) -> tuple[Float[Array, "4"], Float[Array, "4 3"], Float[Array, "4"]]:
+    """dist, pos and weight of the four contacts: those of the faces, or one at a point.
+
+    Soft, contact 0 is always there, so that the distance is defined in every pose.
+    """
+    on_face = (1 - at_point) * faces.there
+    found = on_face[0] + at_point * point.there
+    weight = on_face.at[0].set(jnp.maximum(found, float(part.mode != "hard")))
+    take = on_face[0]
+    dist = faces.dist.at[0].set(take * faces.dist[0] + (1 - take) * point.dist)
+    pos = faces.pos.at[0].set(take * faces.pos[0] + (1 - take) * point.pos)
+    return dist, pos, weight
