@@ -147,9 +147,7 @@ def _ends(x: Array, where: Array | None, live: Array) -> _Ends:
     def count(entries):
         return jnp.sum(entries & used, axis=-1, keepdims=True)
 
-    return _Ends(
-        count(x == jnp.inf), count(live), count(x == -jnp.inf), count(jnp.isnan(x)) > 0
-    )
+    return _Ends(count(x == jnp.inf), count(live), count(x == -jnp.inf), count(jnp.isnan(x)) > 0)
 
 
 def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends, Array]:

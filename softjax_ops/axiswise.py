@@ -25,7 +25,6 @@ ValueError that names it.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from softjax_ops._checks import SOFT_MODES, as_float

@@ -33,9 +33,7 @@ def _recurrence(a: Float[Array, "... n"], b: Float[Array, "... n"], reverse: boo
     return jax.lax.associative_scan(combine, (a, b), axis=b.ndim - 1, reverse=reverse)[1]
 
 
-def linear_recurrence(
-    a: Float[Array, "... n"], b: Float[Array, "... n"]
-) -> Float[Array, "... n"]:
+def linear_recurrence(a: Float[Array, "... n"], b: Float[Array, "... n"]) -> Float[Array, "... n"]:
     """y_i = b_i + a_i y_{i-1} with y_{-1} = 0.
 
     A linear solve in JAX's sense: the derivative is another recurrence, of any order, in forward
@@ -307,9 +305,7 @@ def root_jvp(primals, tangents):
     return tau, -kernel_sum(tau, dsums) / jnp.where(slope > 0, slope, 1)
 
 
-def _distances(
-    table: WindowTable, u: Array, lo: Array, hi: Array, i: Array
-) -> list[Array]:
+def _distances(table: WindowTable, u: Array, lo: Array, hi: Array, i: Array) -> list[Array]:
     """Sums of w_j |u_i - u_j|^k over the window [lo_i, hi_i] around each i, for k = 0 .. degree."""
     shape = (2, *lo.shape)
     ends = (sides(lo, i + 1), sides(i, hi))

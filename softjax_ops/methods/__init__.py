@@ -9,7 +9,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from softjax_ops._checks import SOFT_MODES, check_choice
-from softjax_ops.methods import neuralsort, softsort
+from softjax_ops.methods import (
+    fast_soft_sort,
+    lapsum,
+    neuralsort,
+    ot,
+    smooth_sort,
+    softsort,
+    sorting_network,
+)
 
 
 class Method(NamedTuple):
@@ -40,6 +48,21 @@ class Method(NamedTuple):
 METHODS: dict[str, Method] = {
     "softsort": Method(softsort.values, softsort.rank, softsort.index),
     "neuralsort": Method(neuralsort.values, neuralsort.rank, neuralsort.index),
+    "ot": Method(ot.values, ot.rank, ot.index, options=ot.parse_options),
+    "sorting_network": Method(
+        sorting_network.values, sorting_network.rank, sorting_network.index, top_index=False
+    ),
+    "lapsum": Method(lapsum.values, lapsum.rank, lapsum.index, modes=("smooth",)),
+    "fast_soft_sort": Method(
+        fast_soft_sort.values, fast_soft_sort.rank, expectation=False, top_index=False
+    ),
+    "smooth_sort": Method(
+        smooth_sort.values,
+        smooth_sort.rank,
+        modes=("smooth",),
+        expectation=False,
+        top_index=False,
+    ),
 }
 INDEX_METHODS: tuple[str, ...] = tuple(n for n, m in METHODS.items() if m.index is not None)
 

@@ -22,7 +22,11 @@ from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, first_true, kernel_sum, root, support, take_at
 
 CHUNK = 128
-EVEN = {"c0": (1 / 2, 1 / 2), "c1": (3 / 8, 3 / 4, -1 / 8), "c2": (5 / 16, 15 / 16, -5 / 16, 1 / 16)}
+EVEN = {
+    "c0": (1 / 2, 1 / 2),
+    "c1": (3 / 8, 3 / 4, -1 / 8),
+    "c2": (5 / 16, 15 / 16, -5 / 16, 1 / 16),
+}
 """The integral of the soft sign on |v| <= 1, v = x / (5 softness), in powers of v^2."""
 
 
