@@ -32,6 +32,12 @@ from softjax_ops.logic import logical_and as logical_and
 from softjax_ops.logic import logical_not as logical_not
 from softjax_ops.logic import logical_or as logical_or
 from softjax_ops.logic import logical_xor as logical_xor
+from softjax_ops.quantiles import argmedian as argmedian
+from softjax_ops.quantiles import argpercentile as argpercentile
+from softjax_ops.quantiles import argquantile as argquantile
+from softjax_ops.quantiles import median as median
+from softjax_ops.quantiles import percentile as percentile
+from softjax_ops.quantiles import quantile as quantile
 from softjax_ops.safe import arccos as arccos
 from softjax_ops.safe import arcsin as arcsin
 from softjax_ops.safe import div as div

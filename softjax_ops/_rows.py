@@ -62,6 +62,10 @@ class Input(NamedTuple):
     axis: int | None
     shape: tuple[int, ...]
 
+    def arrays(self) -> "Input":
+        """Without the static part, to be passed to compiled code."""
+        return self._replace(axis=None, shape=())
+
 
 def check_options(method: str, options: Mapping[str, Any] | None) -> Any:
     """The options of optimal transport, as a hashable object; None for other methods."""
@@ -107,13 +111,14 @@ def read_input(
     where: ArrayLike | None,
     static: Static,
     needs_index: bool = False,
+    as_floats: bool = False,
 ) -> Input:
     """Check the arguments all axiswise operators share, and move the axis to the end."""
     check_mode(static.mode, (*MODES, HARD_INDEX))
     check_method(static.method, static.mode, needs_index)
     if not static.gated_grad and not METHODS[static.method].expectation:
         raise ValueError(f"gated_grad=False is not supported by method={static.method!r}")
-    x = jnp.asarray(x) if static.mode == "hard" else as_float(x)
+    x = jnp.asarray(x) if static.mode == "hard" and not as_floats else as_float(x)
     shape = x.shape
     axis = None if axis is None else check_axis(axis, x.ndim)
     mask = None if where is None else _mask(where, shape)
