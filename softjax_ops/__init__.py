@@ -53,7 +53,10 @@ from softjax_ops.selection import take_along_axis as take_along_axis
 from softjax_ops.selection import where as where
 from softjax_ops.straight_through import abs_st as abs_st
 from softjax_ops.straight_through import argmax_st as argmax_st
+from softjax_ops.straight_through import argmedian_st as argmedian_st
 from softjax_ops.straight_through import argmin_st as argmin_st
+from softjax_ops.straight_through import argpercentile_st as argpercentile_st
+from softjax_ops.straight_through import argquantile_st as argquantile_st
 from softjax_ops.straight_through import argsort_st as argsort_st
 from softjax_ops.straight_through import clip_st as clip_st
 from softjax_ops.straight_through import equal_st as equal_st
@@ -65,8 +68,11 @@ from softjax_ops.straight_through import isclose_st as isclose_st
 from softjax_ops.straight_through import less_equal_st as less_equal_st
 from softjax_ops.straight_through import less_st as less_st
 from softjax_ops.straight_through import max_st as max_st
+from softjax_ops.straight_through import median_st as median_st
 from softjax_ops.straight_through import min_st as min_st
 from softjax_ops.straight_through import not_equal_st as not_equal_st
+from softjax_ops.straight_through import percentile_st as percentile_st
+from softjax_ops.straight_through import quantile_st as quantile_st
 from softjax_ops.straight_through import rank_st as rank_st
 from softjax_ops.straight_through import relu_st as relu_st
 from softjax_ops.straight_through import round_st as round_st

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
-from softjax_ops import axiswise, comparison, elementwise
+from softjax_ops import axiswise, comparison, elementwise, quantiles
 
 
 @jax.custom_jvp
@@ -149,3 +149,9 @@ min_st = st(axiswise.min)
 rank_st = st(axiswise.rank)
 sort_st = st(axiswise.sort)
 top_k_st = st(axiswise.top_k)
+argmedian_st = st(quantiles.argmedian)
+argpercentile_st = st(quantiles.argpercentile)
+argquantile_st = st(quantiles.argquantile)
+median_st = st(quantiles.median)
+percentile_st = st(quantiles.percentile)
+quantile_st = st(quantiles.quantile)

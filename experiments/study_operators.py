@@ -1,0 +1,159 @@
+"""Draw every soft operator in every mode: one sheet per family, values above, derivatives below.
+
+An operator of several numbers is drawn as a function of one of them: comparisons against 0, logic
+against a truth value of 0.7, and the axiswise operators as functions of t in x = (t, -0.6, 0, 0.7).
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import softjax_ops as so
+from experiments import _run
+from experiments._figures import COLORS, figure
+
+MODES = ("hard", "smooth", "c0", "c1", "c2")
+LINES = dict(zip(MODES, (("black", 2.2), *((c, 1.1) for c in COLORS)), strict=False))
+OTHERS = (-0.6, 0.0, 0.7)
+
+Operator = Callable[..., jax.Array]
+
+
+@dataclass
+class Args:
+    out: Path = Path("results/study_operators")
+    """Folder for the pictures and their settings."""
+    softness: float = 0.1
+    """Softness of every operator."""
+    points: int = 401
+    """Number of points of a curve."""
+
+
+class Family(NamedTuple):
+    """Operators f(x, softness=, mode=) of one number, and the interval they are drawn on."""
+
+    operators: dict[str, Operator]
+    low: float
+    high: float
+    label: str
+
+
+def row(t: jax.Array) -> jax.Array:
+    """The vector whose first entry is varied."""
+    return jnp.concatenate([t[None], jnp.array(OTHERS, t.dtype)])
+
+
+def of_row(operator: Operator, *arguments: float, entry: int | None = None) -> Operator:
+    """An axiswise operator as a function of the first entry of a row."""
+
+    def drawn(t: jax.Array, softness: float, mode: str) -> jax.Array:
+        found = operator(row(t), *arguments, softness=softness, mode=mode)
+        return found if entry is None else jnp.asarray(found)[entry]
+
+    return drawn
+
+
+def second_best(t: jax.Array, softness: float, mode: str) -> jax.Array:
+    return so.top_k(row(t), 2, softness=softness, mode=mode)[0][1]
+
+
+FAMILIES = {
+    "elementwise": Family(
+        {
+            "heaviside": so.heaviside,
+            "sign": so.sign,
+            "abs": so.abs,
+            "relu": so.relu,
+            "relu, gated": functools.partial(so.relu, gated=True),
+            "clip to [-0.7, 0.7]": lambda x, **o: so.clip(x, -0.7, 0.7, **o),
+            "round": so.round,
+        },
+        low=-1.6,
+        high=1.6,
+        label="x",
+    ),
+    "comparison": Family(
+        {
+            "greater (x, 0)": lambda x, **o: so.greater(x, 0.0, **o),
+            "less (x, 0)": lambda x, **o: so.less(x, 0.0, **o),
+            "equal (x, 0)": lambda x, **o: so.equal(x, 0.0, **o),
+            "not_equal (x, 0)": lambda x, **o: so.not_equal(x, 0.0, **o),
+            "isclose (x, 0), atol 0.7": lambda x, **o: so.isclose(x, 0.0, atol=0.7, **o),
+        },
+        low=-1.6,
+        high=1.6,
+        label="x",
+    ),
+    "axiswise": Family(
+        {
+            "argmax: weight of t": of_row(so.argmax, entry=0),
+            "max": of_row(so.max),
+            "min": of_row(so.min),
+            "sort: third": of_row(so.sort, entry=2),
+            "rank of t": of_row(so.rank, entry=0),
+            "median": of_row(so.median),
+            "quantile 0.3": of_row(so.quantile, 0.3),
+            "top_k: second": second_best,
+        },
+        low=-1.6,
+        high=1.6,
+        label="t",
+    ),
+}
+
+
+def curves(operator: Operator, x: jax.Array, softness: float, mode: str) -> tuple[jax.Array, ...]:
+    """Value and derivative at the points x (n,)."""
+
+    def drawn(t: jax.Array) -> jax.Array:
+        return operator(t, softness=softness, mode=mode)
+
+    return jax.jit(jax.vmap(jax.value_and_grad(drawn)))(x)
+
+
+def draw(family: Family, args: Args, path: Path, advance: Callable[[], None]) -> None:
+    """One sheet: a column per operator, values in the first row, derivatives in the second."""
+    x = jnp.linspace(family.low, family.high, args.points)
+    columns = len(family.operators)
+    layout = {"nrows": 2, "ncols": columns, "figsize": (1.6 * columns, 3.4), "sharex": True}
+    with figure(path, **layout) as (sheet, axes):
+        for (name, operator), (above, below) in zip(family.operators.items(), axes.T, strict=True):
+            for mode, (color, width) in LINES.items():
+                value, slope = curves(operator, x, args.softness, mode)
+                above.plot(x, value, color=color, lw=width, label=mode)
+                below.plot(x, slope, color=color, lw=width)
+                if mode != "hard":
+                    below.margins(y=0.1)
+            above.set_title(name, fontsize=9)
+            below.set_xlabel(family.label)
+            advance()
+        axes[0, 0].set_ylabel("value")
+        axes[1, 0].set_ylabel("derivative")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        sheet.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def main(args: Args) -> None:
+    """Draw the sheets of all families into `args.out`."""
+    if args.points < 2:
+        raise ValueError(f"--points {args.points}: at least 2 are needed")
+    _run.open_folder(args.out)
+    with _run.progress() as bar:
+        for name, family in FAMILIES.items():
+            task = bar.add_task(name, total=len(family.operators), status="")
+            advance = functools.partial(bar.advance, task)
+            draw(family, args, args.out / f"{name}.png", advance)
+    _run.write_json(args.out / "metrics.json", _run.provenance(args))
+    sizes = {f"{n}.png": (args.out / f"{n}.png").stat().st_size for n in FAMILIES}
+    _run.print_table(
+        "pictures", [{"file": n, "kB": f"{size / 1e3:.0f}"} for n, size in sizes.items()]
+    )
+
+
+if __name__ == "__main__":
+    _run.launch(Args, main, __doc__ or "")
