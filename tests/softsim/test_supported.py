@@ -1,5 +1,7 @@
 """Every MuJoCo feature either moves as in MuJoCo C or is refused by name."""
 
+from pathlib import Path
+
 import jax
 import mujoco
 import numpy as np
@@ -50,3 +52,9 @@ def test_several_problems_are_listed_together():
 def test_not_a_model():
     with pytest.raises(ValueError, match=r"mj_model: got str, expected mujoco\.MjModel"):
         softsim.put_model("scene.xml")
+
+
+@pytest.mark.parametrize("name", [*SUPPORTED, *REFUSED])
+def test_the_documentation_lists_it(name):
+    page = Path(__file__).parents[2] / "docs" / "supported.md"
+    assert f"| {name} |" in page.read_text()
