@@ -89,7 +89,7 @@ def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
 def _prefers_edges(
     part: Part, faces: FaceContacts, point: Point, size: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Truth value: the edges are less deep than every point on the faces, or those are not there."""
+    """Truth value: the edges are less deep than all points on the faces, or those are not there."""
     shallowest = soft_max(part, faces.dist, size) - TIE + width(part, size)
     above = sj.greater(point.dist, shallowest, **soft(part, EDGE * size))
     return point.there * (1 - faces.there[0] * (1 - above))

@@ -106,7 +106,7 @@ def closest_on_face(
 def closest_on_convex(
     part: Part, convex: Convex, point: Float[Array, "3"], size: Float[Array, ""]
 ) -> tuple[Float[Array, "3"], Float[Array, ""], Float[Array, "3"]]:
-    """Closest point of a convex shape's surface to a point, on the face whose plane is furthest out.
+    """Closest point of a convex shape's surface to a point: on the face that is furthest out.
 
     Soft, the mean over the faces. Where two faces share the weight outside the shape, they share
     the closest point too.

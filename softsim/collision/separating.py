@@ -97,9 +97,9 @@ def gap(
         return on_a, project(b, on_a)
 
     on_a, on_b = jax.lax.fori_loop(0, ROUNDS, turn, (a.pos, b.pos))
-    axis, length = unit(on_b - on_a, jnp.array([1.0, 0.0, 0.0], on_a.dtype))
-    real = sj.greater(length, width(part, size), **soft(part, EDGE * size))
+    axis, _ = unit(on_b - on_a, jnp.array([1.0, 0.0, 0.0], on_a.dtype))
     separated = separation(part, a, b, axis[None], size)[0]
+    real = sj.greater(separated, width(part, size), **soft(part, EDGE * size))
     return Gap(0.5 * (on_a + on_b), axis, separated - 4 * extent(a, b) * (1 - real))
 
 
