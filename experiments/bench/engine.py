@@ -1,0 +1,237 @@
+"""Trace, compile and run time of a step and its gradient, softsim beside stock MJX in one process.
+
+For each model one step from a resting pose, forward and gradient (of a weighted sum of the next
+state, with respect to position, velocity and control), single and in a batch. Stock MJX is measured
+with one solver iteration, the only setting with a reverse mode, and forward mode (jacfwd) at four.
+Then growth with horizon and batch, and memory as XLA plans it. Absolute times depend on the
+machine; the ratios in the last table are what to read. The compile cache is off.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from mujoco import mjx
+
+import softsim
+from experiments import _run
+from experiments.bench.parity import load
+
+FREE_BOX = """<mujoco><option timestep="0.004" iterations="4" ls_iterations="8"/><worldbody>
+<geom type="plane" size="5 5 1"/><body pos="0 0 .0495"><freejoint/>
+<geom type="box" size=".05 .05 .05" mass=".4"/></body></worldbody></mujoco>"""
+MODELS = {
+    "free_box": "",
+    "hopper": "gymnasium/hopper",
+    "half_cheetah": "gymnasium/half_cheetah",
+    "ant": "gymnasium/ant",
+    "humanoid": "gymnasium/humanoid",
+    "barkour": "mjx/barkour_v0/assets/barkour_v0_mjx.xml",
+}
+SOFTENINGS: dict[str, Callable[[], softsim.Softening]] = {
+    "hard": softsim.Softening.hard,
+    "soft": softsim.Softening.soft,
+    "straight_through": softsim.Softening.straight_through,
+}
+Step = Callable[[mjx.Model, mjx.Data], mjx.Data]
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Engine speed against stock MJX."""
+
+    out: Path = Path("experiments/bench/results")
+    """folder for engine.json and engine.csv"""
+    models: tuple[str, ...] = tuple(MODELS)
+    """which models"""
+    softenings: tuple[str, ...] = tuple(SOFTENINGS)
+    """which softenings of softsim"""
+    batch: int = 256
+    """batch size of the batched columns"""
+    repeats: int = 7
+    """timed runs, of which the median counts"""
+    growth: bool = False
+    """also growth with horizon (10 to 1000) and batch (1 to 4096), on the smallest model"""
+
+
+def model(name: str, iterations: int) -> mujoco.MjModel:
+    """A benchmark model with that many solver iterations.
+
+    Raises:
+        ValueError: no such model.
+    """
+    if name not in MODELS:
+        raise ValueError(f"--models: got {name!r}, expected some of {', '.join(MODELS)}")
+    mj_model = load(MODELS[name]) if MODELS[name] else mujoco.MjModel.from_xml_string(FREE_BOX)
+    mj_model.opt.iterations, mj_model.opt.ls_iterations = iterations, 8
+    mj_model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    mj_model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    return mj_model
+
+
+def problem(name: str, iterations: int) -> tuple[mjx.Model, mjx.Data]:
+    """The model and a state in contact with the ground."""
+    mj_model = model(name, iterations)
+    mj_data = mujoco.MjData(mj_model)
+    if mj_model.nkey:
+        mujoco.mj_resetDataKeyframe(mj_model, mj_data, 0)
+    mujoco.mj_step(mj_model, mj_data, 100)
+    return softsim.put_model(mj_model), softsim.put_data(mj_model, mj_data)
+
+
+def functions(step: Step, m: mjx.Model, d: mjx.Data) -> dict[str, Callable]:
+    """Next state, and gradient of a sum of it, as functions of (qpos, qvel, ctrl)."""
+
+    def forward(qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) -> tuple:
+        after = step(m, d.replace(qpos=qpos, qvel=qvel, ctrl=ctrl))
+        return after.qpos, after.qvel
+
+    def loss(*state: jax.Array) -> jax.Array:
+        qpos, qvel = forward(*state)
+        return qpos @ jnp.linspace(1, 2, m.nq) + qvel @ jnp.linspace(1, 2, m.nv)
+
+    return {
+        "forward": forward,
+        "gradient": jax.grad(loss, argnums=(0, 1, 2)),
+        "jacfwd": jax.jacfwd(loss, argnums=(0, 1, 2)),
+    }
+
+
+def measure(function: Callable, state: tuple, batch: int, repeats: int) -> dict[str, float]:
+    """Trace, compile and run seconds of one function, single and batched, and XLA's memory."""
+    cost: dict[str, float] = {}
+    batched = tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in state)
+    for label, f, args in (("", function, state), (" batch", jax.vmap(function), batched)):
+        start = time.perf_counter()
+        lowered = jax.jit(f).lower(*args)
+        traced = time.perf_counter()
+        compiled = lowered.compile()
+        done = time.perf_counter()
+        cost[f"trace{label}"], cost[f"compile{label}"] = traced - start, done - traced
+        cost[f"run{label}"] = timed(compiled, args, repeats)
+        memory = compiled.memory_analysis()
+        cost[f"temp MB{label}"] = memory.temp_size_in_bytes / 1e6 if memory else float("nan")
+    return cost
+
+
+def timed(f: Callable, args: tuple, repeats: int) -> float:
+    """Median seconds per call, each timing long enough to trust the clock."""
+    jax.block_until_ready(f(*args))
+    start = time.perf_counter()
+    jax.block_until_ready(f(*args))
+    inner = max(1, int(0.05 / max(time.perf_counter() - start, 1e-6)))
+
+    def once() -> float:
+        start = time.perf_counter()
+        for _ in range(inner):
+            out = f(*args)
+        jax.block_until_ready(out)
+        return (time.perf_counter() - start) / inner
+
+    return statistics.median(once() for _ in range(repeats))
+
+
+def variants(args: Args) -> list[tuple[str, int, Step, tuple[str, ...]]]:
+    """Label, solver iterations, step and what to measure of it."""
+
+    def softened(name: str) -> Step:
+        return lambda m, d: softsim.step(m, d, SOFTENINGS[name]())
+
+    return [
+        ("mjx, 1 iteration", 1, mjx.step, ("forward", "gradient")),
+        ("mjx, 4 iterations", 4, mjx.step, ("forward", "jacfwd")),
+        *((f"softsim {s}", 4, softened(s), ("forward", "gradient")) for s in args.softenings),
+    ]
+
+
+def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The goals, one row per model: quotients of what was measured side by side."""
+    found = {(r["model"], r["engine"], r["function"]): r for r in rows}
+    table = []
+    for name in dict.fromkeys(r["model"] for r in rows):
+        mjx1 = {f: found.get((name, "mjx, 1 iteration", f)) for f in ("forward", "gradient")}
+        mjx4 = found.get((name, "mjx, 4 iterations", "forward"))
+        hard = {f: found.get((name, "softsim hard", f)) for f in ("forward", "gradient")}
+        through = found.get((name, "softsim straight_through", "gradient"))
+        div = lambda a, b, key: a[key] / b[key] if a and b else float("nan")
+        table.append(
+            {
+                "model": name,
+                "gradient compile / mjx forward compile": div(hard["gradient"], mjx4, "compile"),
+                "gradient / forward run": div(hard["gradient"], hard["forward"], "run"),
+                "the same, batch": div(hard["gradient"], hard["forward"], "run batch"),
+                "forward / mjx forward run, batch": div(hard["forward"], mjx4, "run batch"),
+                "gradient / mjx gradient run": div(hard["gradient"], mjx1["gradient"], "run"),
+                "the same, batch ": div(hard["gradient"], mjx1["gradient"], "run batch"),
+                "straight-through / hard gradient": div(through, hard["gradient"], "run"),
+                "mjx gradient / forward compile": div(mjx1["gradient"], mjx1["forward"], "compile"),
+            }
+        )
+    return table
+
+
+def growth(args: Args) -> list[dict[str, Any]]:
+    """Run time and memory of the gradient of a rollout, over horizon and over batch."""
+    m, d = problem("free_box", 4)
+    rows = []
+
+    def loss(qvel: jax.Array, steps: int, segment: int | None) -> jax.Array:
+        ctrl = jnp.zeros((steps, m.nu))
+        _, path = softsim.rollout(m, d.replace(qvel=qvel), ctrl, segment=segment)
+        return jnp.sum(path.qpos[-1])
+
+    def row(kind: str, steps: int, batch: int, segment: int | None) -> dict[str, Any]:
+        one = jax.grad(lambda v: loss(v, steps, segment))
+        v = jnp.broadcast_to(d.qvel, (batch, m.nv))
+        compiled = jax.jit(jax.vmap(one)).lower(v).compile()
+        return {
+            "kind": kind,
+            "steps": steps,
+            "batch": batch,
+            "segment": segment or 0,
+            "run": timed(compiled, (v,), 3),
+            "temp MB": compiled.memory_analysis().temp_size_in_bytes / 1e6,
+        }
+
+    for steps in (10, 30, 100, 300, 1000):
+        for segment in (None, 1, max(1, round(steps**0.5))):
+            rows.append(row("horizon", steps, 16, segment))
+    rows += [row("batch", 10, batch, None) for batch in (1, 4, 16, 64, 256, 1024, 4096)]
+    return rows
+
+
+def main(args: Args) -> None:
+    """Measure model by model; store after each."""
+    out = _run.open_folder(args.out)
+    jax.config.update("jax_enable_compilation_cache", False)
+    rows: list[dict[str, Any]] = []
+    report: dict[str, Any] = {**_run.provenance(args), "rows": rows}
+    with _run.progress() as bar:
+        task = bar.add_task("engine", total=len(args.models), status="")
+        for name in args.models:
+            for label, iterations, step, wanted in variants(args):
+                bar.update(task, status=f"{name}: {label}")
+                m, d = problem(name, iterations)
+                for kind in wanted:
+                    f = functions(step, m, d)[kind]
+                    cost = measure(f, (d.qpos, d.qvel, d.ctrl), args.batch, args.repeats)
+                    rows.append({"model": name, "engine": label, "function": kind, **cost})
+                jax.clear_caches()
+            report["ratios"] = ratios(rows)
+            _run.write_json(out / "engine.json", report)
+            bar.advance(task)
+    if args.growth:
+        report["growth"] = growth(args)
+        _run.write_json(out / "engine.json", report)
+    _run.write_csv(out / "engine.csv", {key: [row[key] for row in rows] for key in rows[0]})
+    shown = [
+        {k: f"{v:.2f}" if isinstance(v, float) else str(v) for k, v in row.items()}
+        for row in report["ratios"]
+    ]
+    _run.print_table("ratios", shown)
