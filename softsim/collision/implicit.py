@@ -1,11 +1,17 @@
-"""Round shapes against each other, by descent on the clearance of their signed distances.
+"""Round shapes against each other, by minimising over points what their signed distances say.
 
-As in MJX: from a start point, ten steps of gradient descent with a line search over ten step sizes
-minimise d1 + d2 + |max(d1, d2)|, least at the point of the gap or overlap that both surfaces are
-nearest to. There dist = d1 + d2 and the normal is grad d1 - grad d2. The same steps with soft
-operators are a smooth function of pose and size, so plain differentiation is right, for the sizes
-too.
+At the point p between (or inside) both surfaces dist = d1(p) + d2(p), and the normal is
+grad d1 - grad d2. Mode "hard" finds p as MJX does, with ten steps of descent on the clearance
+d1 + d2 + |max(d1, d2)| from a start point. Inside an overlap that clearance is flat between the two
+surfaces and its descent wanders, at times with the last bit of rounding. Soft modes minimise
+    max(d1, d2) + pull / (2 size) |p - start|^2
+instead: convex, so with a unique minimiser, half-way between the surfaces; the weak pull to the
+start decides where the shapes leave it open (two flat faces), so that several starts give several
+support points. Its derivative is that of the minimiser (implicit function theorem), not of the
+iterations.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,93 +19,137 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
-import softjax_ops as sj
+from softsim.collision import signed_distance as sd
 from softsim.collision.contract import Geom, Hit, pair
-from softsim.collision.numerics import frame, soft
-from softsim.collision.signed_distance import (
-    SignedDistance,
-    capsule,
-    cylinder,
-    ellipsoid,
-    larger,
-    sphere,
-)
+from softsim.collision.numerics import frame, width
 from softsim.softening import Part
 
-_STEPS = 10
-_RATES = np.geomspace(1e-4, 2.0, 10)
+Point = Float[Array, "3"]
+Field = Callable[[Point], Float[Array, ""]]
+
+_DESCENT_STEPS = 10
+_DESCENT_RATES = np.geomspace(1e-4, 2.0, 10)
+_NEWTON_STEPS = 24
+_DAMPING = np.array([0.0, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3])
+_PULL = 0.1
 
 
-def _descend(
+def _contact(
     part: Part,
-    distance1: SignedDistance,
-    distance2: SignedDistance,
+    distance1: sd.SignedDistance,
+    distance2: sd.SignedDistance,
     one: Geom,
     two: Geom,
-    start: Float[Array, "3"],
+    start: Point,
 ) -> Hit:
     """The contact found from one start point (world frame)."""
-    scale = jnp.minimum(jnp.min(one.size), jnp.min(two.size))
-    turn = one.mat.T @ two.mat
+    turn = jnp.sum(one.mat[:, :, None] * two.mat[:, None, :], axis=0)
     shift = one.mat.T @ (two.pos - one.pos)
-    rates = jnp.asarray(_RATES, start.dtype)
 
-    def d1(p: Float[Array, "3"]) -> Float[Array, ""]:
+    def d1(p: Point) -> Float[Array, ""]:
         return distance1(part, turn @ p + shift, one.size)
 
-    def d2(p: Float[Array, "3"]) -> Float[Array, ""]:
+    def d2(p: Point) -> Float[Array, ""]:
         return distance2(part, p, two.size)
 
-    def clearance(p: Float[Array, "3"]) -> Float[Array, ""]:
-        a, b = d1(p), d2(p)
-        return a + b + sj.abs(larger(part, a, b, scale), **soft(part, scale))
+    start = two.mat.T @ (start - two.pos)
+    if part.mode == "hard":
+        p = _descend(lambda p: d1(p) + d2(p) + jnp.abs(jnp.maximum(d1(p), d2(p))), start)
+    else:
+        scale = jnp.minimum(one.size[0], two.size[0])
+        pull = _PULL * width(part) / scale
 
-    def step(p: Float[Array, "3"], _: None) -> tuple[Float[Array, "3"], None]:
-        downhill = -jax.grad(clearance)(p)
-        values = jax.vmap(lambda rate: clearance(p + rate * downhill))(rates)
-        best = sj.argmin(values, method=part.method, standardize=False, **soft(part, scale))
-        return p + jnp.dot(best, rates) * downhill, None
+        def overlap(p: Point) -> Float[Array, ""]:
+            return sd.larger(part, d1(p), d2(p), scale) + 0.5 * pull * jnp.sum((p - start) ** 2)
 
-    p, _ = jax.lax.scan(step, two.mat.T @ (start - two.pos), length=_STEPS)
+        p = _minimiser(overlap, start, scale)
     a, slope1 = jax.value_and_grad(d1)(p)
     b, slope2 = jax.value_and_grad(d2)(p)
     normal = two.mat @ (slope1 - slope2)
     return Hit(a + b, two.pos + two.mat @ p, frame(part, normal), jnp.ones_like(a))
 
 
-def _single(distance1: SignedDistance, distance2: SignedDistance):
-    """A pair function of one contact, started half-way between the two centres."""
+def _descend(clearance: Field, start: Point) -> Point:
+    """MJX's descent: along the gradient, each time to the best of ten step sizes."""
+    rates = jnp.asarray(_DESCENT_RATES, start.dtype)[:, None]
+
+    def step(p: Point, _: None) -> tuple[Point, None]:
+        candidates = p - rates * jax.grad(clearance)(p)
+        return candidates[jnp.argmin(jax.vmap(clearance)(candidates))], None
+
+    return jax.lax.scan(step, start, length=_DESCENT_STEPS)[0]
+
+
+def _minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
+    """Minimiser of a smooth field, differentiable to any order in what the field depends on.
+
+    Damped Newton: each step tries several dampings, relative to 1 / scale, and takes the best, so
+    the field never increases. The last steps take undamped ones where they reduce the gradient.
+    """
+    slope = jax.grad(field)
+    damping = jnp.asarray(_DAMPING, start.dtype) / scale
+
+    def solve(_: Callable[[Point], Point], p: Point) -> Point:
+        def step(_: int, p: Point) -> Point:
+            g, h = slope(p), jax.hessian(field)(p)
+            steps = jax.vmap(lambda x: _solve3(h + x * jnp.eye(3, dtype=p.dtype), g))(damping)
+            candidates = jnp.concatenate([p[None], p - steps])
+            return candidates[jnp.argmin(jax.vmap(field)(candidates))]
+
+        def polish(_: int, p: Point) -> Point:
+            new = p - _solve3(jax.hessian(field)(p), slope(p))
+            better = jnp.sum(slope(new) ** 2) < jnp.sum(slope(p) ** 2)
+            return jnp.where(better, new, p)
+
+        p = jax.lax.fori_loop(0, _NEWTON_STEPS, step, p)
+        return jax.lax.fori_loop(0, 2, polish, p)
+
+    def tangent_solve(linear: Callable[[Point], Point], y: Point) -> Point:
+        return _solve3(jax.vmap(linear)(jnp.eye(3, dtype=y.dtype)), y)
+
+    return jax.lax.custom_root(slope, jax.lax.stop_gradient(start), solve, tangent_solve)
+
+
+def _solve3(h: Float[Array, "3 3"], y: Point) -> Point:
+    """Solution of h x = y for a symmetric h, by Cramer's rule; 0 where h is singular."""
+    cofactors = jnp.stack([jnp.cross(h[1], h[2]), jnp.cross(h[2], h[0]), jnp.cross(h[0], h[1])])
+    determinant = jnp.dot(h[0], cofactors[0])
+    return (cofactors @ y) * jnp.where(
+        determinant == 0, 0.0, 1.0 / jnp.where(determinant == 0, 1.0, determinant)
+    )
+
+
+def _enter(
+    type1: GeomType, type2: GeomType, distance1: sd.SignedDistance, distance2: sd.SignedDistance
+) -> Callable[..., Hit]:
+    """Enters a pair of one contact, started half-way between the two centres."""
 
     def collide(part: Part, one: Geom, two: Geom) -> Hit:
-        hit = _descend(part, distance1, distance2, one, two, 0.5 * (one.pos + two.pos))
+        hit = _contact(part, distance1, distance2, one, two, 0.5 * (one.pos + two.pos))
         return jax.tree.map(lambda x: x[None], hit)
 
-    return collide
+    return pair(type1, type2, ncon=1)(collide)
 
 
-sphere_ellipsoid = pair(GeomType.SPHERE, GeomType.ELLIPSOID, ncon=1)(_single(sphere, ellipsoid))
-sphere_cylinder = pair(GeomType.SPHERE, GeomType.CYLINDER, ncon=1)(_single(sphere, cylinder))
-capsule_ellipsoid = pair(GeomType.CAPSULE, GeomType.ELLIPSOID, ncon=1)(_single(capsule, ellipsoid))
-ellipsoid_ellipsoid = pair(GeomType.ELLIPSOID, GeomType.ELLIPSOID, ncon=1)(
-    _single(ellipsoid, ellipsoid)
-)
-ellipsoid_cylinder = pair(GeomType.ELLIPSOID, GeomType.CYLINDER, ncon=1)(
-    _single(ellipsoid, cylinder)
-)
+sphere_ellipsoid = _enter(GeomType.SPHERE, GeomType.ELLIPSOID, sd.sphere, sd.ellipsoid)
+sphere_cylinder = _enter(GeomType.SPHERE, GeomType.CYLINDER, sd.sphere, sd.cylinder)
+capsule_ellipsoid = _enter(GeomType.CAPSULE, GeomType.ELLIPSOID, sd.capsule, sd.ellipsoid)
+ellipsoid_ellipsoid = _enter(GeomType.ELLIPSOID, GeomType.ELLIPSOID, sd.ellipsoid, sd.ellipsoid)
+ellipsoid_cylinder = _enter(GeomType.ELLIPSOID, GeomType.CYLINDER, sd.ellipsoid, sd.cylinder)
 
 
 @pair(GeomType.CAPSULE, GeomType.CYLINDER, ncon=2)
 def capsule_cylinder(part: Part, one: Geom, two: Geom) -> Hit:
-    """Two contacts, started at the capsule's two ends moved half-way to the cylinder."""
+    """Two contacts, started from the capsule's two ends moved half-way to the cylinder."""
     middle, half = 0.5 * (one.pos + two.pos), one.mat[:, 2] * one.size[1]
     starts = jnp.stack([middle - half, middle + half])
-    return jax.vmap(lambda start: _descend(part, capsule, cylinder, one, two, start))(starts)
+    return jax.vmap(lambda start: _contact(part, sd.capsule, sd.cylinder, one, two, start))(starts)
 
 
 @pair(GeomType.CYLINDER, GeomType.CYLINDER, ncon=4)
 def cylinder_cylinder(part: Part, one: Geom, two: Geom) -> Hit:
     """Four contacts, started around the middle of the two centres, at the larger radius."""
     tangents = frame(part, two.pos - one.pos)[1:]
-    middle, radius = 0.5 * (one.pos + two.pos), jnp.maximum(one.size[0], two.size[0])
-    starts = middle + radius * jnp.concatenate([tangents, -tangents])
-    return jax.vmap(lambda start: _descend(part, cylinder, cylinder, one, two, start))(starts)
+    radius = sd.larger(part, one.size[0], two.size[0], one.size[0])
+    starts = 0.5 * (one.pos + two.pos) + radius * jnp.concatenate([tangents, -tangents])
+    return jax.vmap(lambda start: _contact(part, sd.cylinder, sd.cylinder, one, two, start))(starts)

@@ -1,7 +1,8 @@
-"""Signed distances of round shapes in their own frames: m, negative inside, smooth in soft modes.
+"""Signed distances of round shapes in their own frames: m, negative inside, convex, hard and soft.
 
-Formulas: I. Quilez, "Distance functions". The ellipsoid's is a first-order bound, exact only at its
-surface; the others are exact in mode "hard". Soft modes leave the zero level almost where it is.
+Formulas: I. Quilez, "Distance functions". The ellipsoid's is exact only to first order at its
+surface. Soft modes round tips and edges over a length of softness times the shape's size, and keep
+the surface where it is except at a cylinder's edges.
 """
 
 from collections.abc import Callable
@@ -10,48 +11,56 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import softjax_ops as sj
-from softsim.collision.numerics import norm, soft
+from softsim.collision.numerics import norm, soft, width
 from softsim.softening import Part
 
-SignedDistance = Callable[[Part, Float[Array, "3"], Float[Array, "3"]], Float[Array, ""]]
+Scalar = Float[Array, ""]
+SignedDistance = Callable[[Part, Float[Array, "3"], Float[Array, "3"]], Scalar]
 
 
-def sphere(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Float[Array, ""]:
-    """|p| - r."""
-    return _length(part, p, size[0])
+def sphere(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
+    """|p| - size[0]."""
+    return _beyond(part, p, size[0])
 
 
-def capsule(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Float[Array, ""]:
+def capsule(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
     """Distance to the segment of half-length size[1] on z, less the radius size[0]."""
     on_axis = sj.clip(p[2], -size[1], size[1], **soft(part, size[1]))
-    return _length(part, p.at[2].add(-on_axis), size[0])
+    return _beyond(part, jnp.stack([p[0], p[1], p[2] - on_axis]), size[0])
 
 
-def ellipsoid(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Float[Array, ""]:
-    """k (k - 1) / |grad k| with k = |p / size|, the distance to first order near the surface."""
-    del part
-    k0 = norm(p / size)
-    k1 = norm(p / (size * size))
-    return k0 * (k0 - 1.0) / (k1 + 1e-12 * (k1 == 0))
+def ellipsoid(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
+    """k (k - 1) / |grad k| / k with k = |p / size|: the distance to first order at the surface.
+
+    At the centre the hard value depends on the direction; soft modes give minus the smallest size.
+    """
+    round_off = width(part)
+    k0 = _hypot(p / size, round_off)
+    k1 = _hypot(p / (size * size), round_off / jnp.min(size))
+    return k0 * (k0 - _hypot(jnp.ones(1, p.dtype), round_off)) / (k1 + 1e-12 * (k1 == 0))
 
 
-def cylinder(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Float[Array, ""]:
-    """Radius size[0], half-length size[1]; its edges are rounded in soft modes."""
+def cylinder(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
+    """Radius size[0], half-length size[1] along z."""
     scale = jnp.minimum(size[0], size[1])
-    beside = _length(part, p[:2], size[0])
-    above = sj.abs(p[2], **soft(part, scale)) - size[1]
-    outside = jnp.stack([sj.relu(beside, **soft(part, scale)), sj.relu(above, **soft(part, scale))])
-    inside = larger(part, beside, above, scale)
-    return inside - sj.relu(inside, **soft(part, scale)) + norm(outside)
+    smear = soft(part, scale)
+    beside = _beyond(part, p[:2], size[0])
+    above = sj.relu(p[2], **smear) + sj.relu(-p[2], **smear) - size[1]
+    outside = jnp.stack([sj.relu(beside, **smear), sj.relu(above, **smear)])
+    return -sj.relu(-larger(part, beside, above, scale), **smear) + norm(outside)
 
 
-def larger(
-    part: Part, a: Float[Array, ""], b: Float[Array, ""], scale: Float[Array, ""]
-) -> Float[Array, ""]:
-    """Soft max(a, b) of lengths that compare on the length `scale`; at a = b it splits evenly."""
-    return 0.5 * (a + b + sj.abs(a - b, **soft(part, scale)))
+def larger(part: Part, a: Scalar, b: Scalar, scale: Scalar) -> Scalar:
+    """Soft max(a, b) of lengths: at least as large, convex, the smear relative to `scale`."""
+    smear = soft(part, scale)
+    return jnp.where(a > b, a + sj.relu(b - a, **smear), b + sj.relu(a - b, **smear))
 
 
-def _length(part: Part, p: Float[Array, " n"], radius: Float[Array, ""]) -> Float[Array, ""]:
-    """|p| - radius; soft modes round the tip at p = 0 and keep the value 0 at |p| = radius."""
-    return norm(p) - radius
+def _beyond(part: Part, p: Float[Array, " n"], radius: Scalar) -> Scalar:
+    """|p| - radius with a rounded tip at p = 0; still 0 at |p| = radius."""
+    round_off = width(part, radius)
+    return _hypot(p, round_off) - _hypot(radius[None], round_off)
+
+
+def _hypot(p: Float[Array, " n"], extra: Scalar) -> Scalar:
+    return norm(jnp.append(p, extra))
