@@ -57,7 +57,7 @@ def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
     d = _mjx.camlight(m, d)
-    d = _mjx.tendon(m, d)
+    d = dynamics.tendon(m, d)
     d = _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
     return dynamics.factor_m(m, d)
 
@@ -72,7 +72,7 @@ def _velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     )
     d = dynamics.com_vel(m, d)
     d = _mjx.passive(m, d)
-    return _mjx.tendon_bias(m, dynamics.bias(m, d))
+    return dynamics.tendon_bias(m, dynamics.bias(m, d))
 
 
 def _acceleration(m: mjx.Model, d: mjx.Data) -> mjx.Data:

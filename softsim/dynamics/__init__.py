@@ -16,3 +16,5 @@ from softsim.dynamics.inertia import solve_spd as solve_spd
 from softsim.dynamics.jacobian import point_jacobians as point_jacobians
 from softsim.dynamics.jacobian import relative_jacobians as relative_jacobians
 from softsim.dynamics.kinematics import kinematics as kinematics
+from softsim.dynamics.tendon import tendon as tendon
+from softsim.dynamics.tendon import tendon_bias as tendon_bias

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 from mujoco.mjx import Data, DisableBit, Model
 
 from softsim.dynamics.inertia import inertia_times
-from softsim.dynamics.rotation import cross
+from softsim.dynamics.rotation import cross, dot
 from softsim.dynamics.tree import spread, tree
 
 Spatial = Float[Array, "6 n"]
@@ -36,7 +36,7 @@ def bias(m: Model, d: Data) -> Data:
     if not m.opt.disableflags & DisableBit.GRAVITY:
         cacc -= jnp.concatenate([jnp.zeros_like(m.opt.gravity), m.opt.gravity])[:, None]
     force = inertia_times(cinert, cacc) + force_cross(cvel, inertia_times(cinert, cvel))
-    return d.replace(qfrc_bias=jnp.sum(d.cdof.T * spread(force, t.moves.T), axis=0))
+    return d.replace(qfrc_bias=dot(d.cdof.T, spread(force, t.moves.T)))
 
 
 def motion_cross(v: Spatial, u: Spatial) -> Spatial:

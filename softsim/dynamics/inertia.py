@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import Data, Model
 
-from softsim.dynamics.rotation import cross, matrices_first, rotate
+from softsim.dynamics.rotation import cross, dot, matrices_first, rotate
 from softsim.dynamics.tree import HIGHEST, spread, tree
 
 MIN_MASS = 1e-15
@@ -42,9 +42,9 @@ def _inertia_about(
     """Inertia about the point that lies `-offset` from the centre of mass (parallel axes)."""
     axes = matrices_first(ximat)
     row, col = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-    turned = jnp.sum(axes[row] * diagonal.T * axes[col], axis=1)
+    turned = sum(axes[row, k] * axes[col, k] * diagonal[:, k] for k in range(3))
     same = jnp.asarray(row == col, mass.dtype)[:, None]
-    square = jnp.sum(offset * offset, axis=0)
+    square = dot(offset, offset)
     shifted = mass * (same * square - offset[row] * offset[col])
     return jnp.concatenate([turned + shifted, mass * offset, mass[None]])
 
