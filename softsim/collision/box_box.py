@@ -7,15 +7,15 @@ from mujoco.mjx import GeomType
 import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts, face_contacts
 from softsim.collision.contract import Convex, Hit, pair
-from softsim.collision.convex import definite
-from softsim.collision.manifold import EDGE, first_max, pick, soft_index
+from softsim.collision.convex import settled
+from softsim.collision.manifold import EDGE, at_least, first_max, pick, ruled_out, soft_index
 from softsim.collision.numerics import frame, soft, unit, width
 from softsim.collision.polygon import inradius, smaller
 from softsim.collision.separating import Point, blend, extent, gap, placed, separation
 from softsim.softening import Part
 
 PARALLEL = 0.99  # MJX prefers a face where an edge axis is within this cosine of its normal
-NO_AXIS = 1e-6  # MJX's bound on the squared sine between two edges
+NO_AXIS = 1e-3  # MJX's bound on the sine between two edges
 
 
 def _project(part: Part, size: Float[Array, ""]):
@@ -31,9 +31,8 @@ def _project(part: Part, size: Float[Array, ""]):
 def _edge_axes(part: Part, a: Convex, b: Convex) -> tuple[Float[Array, "9 3"], Float[Array, "9"]]:
     """Cross products of the boxes' axes, normalised, and the truth value that they are not 0."""
     cross = jnp.cross(a.mat.T, b.mat.T[:, None]).reshape(9, 3)
-    axes, _ = unit(cross, jnp.array([1.0, 0.0, 0.0], cross.dtype))
-    bound = NO_AXIS + width(part) ** 2
-    return axes, sj.greater_equal(jnp.sum(cross**2, axis=1), bound, **soft(part, EDGE * 0.1))
+    axes, sine = unit(cross, jnp.array([1.0, 0.0, 0.0], cross.dtype))
+    return axes, sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
 
 
 def _at_point(
@@ -41,14 +40,14 @@ def _at_point(
     faces: FaceContacts,
     separation: Float[Array, ""],
     middle: Float[Array, "3"],
-    bound: Float[Array, ""],
+    far: Float[Array, ""],
     size: Float[Array, ""],
 ) -> Point:
     """The contact of two edges: MJX takes the deepest contact of the faces next to them.
 
     Where those do not overlap: the middle of the closest points, at the separation.
     """
-    deepest = soft_index(part, -faces.dist - bound * (1 - faces.there), size)
+    deepest = soft_index(part, -faces.dist - far * ruled_out(faces.there), size)
     there = pick(deepest, faces.there)
     dist = there * pick(deepest, faces.dist) + (1 - there) * separation
     pos = there * pick(deepest, faces.pos) + (1 - there) * middle
@@ -65,26 +64,26 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     size = smaller(inradius(box1), inradius(box2))
     a = placed(box1, box2.mat.T @ (box1.pos - box2.pos), box2.mat.T @ box1.mat)
     b = placed(box2, jnp.zeros_like(box2.pos), jnp.eye(3, dtype=box2.mat.dtype))
-    bound = 4 * extent(a, b)
+    far = extent(a, b)
 
     edges, real = _edge_axes(part, a, b)
     lines = jnp.concatenate([a.face_normal[:3], b.face_normal[:3], edges])
     axes = jnp.stack([lines, -lines], axis=1).reshape(-1, 3)
     gaps = separation(part, a, b, axes, size)
-    gaps = gaps.at[12:].add(-bound * jnp.repeat(1 - real, 2))
+    gaps = gaps.at[12:].add(-far * jnp.repeat(ruled_out(real), 2))
     apart = gap(part, a, b, _project(part, size), size)
     axes, gaps = jnp.vstack([axes, apart.axis]), jnp.append(gaps, apart.separation)
 
     best = first_max(part, gaps, size)
     mean = pick(best, axes)
-    normal, _ = unit(mean, axes[0])
+    normal, clear = settled(mean)
     cosine = axes[12:] @ pick(first_max(part, gaps[:12], size), axes[:12])
-    oblique = sj.less(cosine**2, PARALLEL**2 - width(part, 2.0), **soft(part, 2 * EDGE))
+    oblique = 1 - at_least(part, cosine**2, PARALLEL**2)
     at_point = best[12:] @ oblique
 
     a_refers = jnp.sum(best[::2])
-    faces = face_contacts(part, a, b, normal, a_refers, size)
-    point = _at_point(part, faces, pick(best, gaps), apart.middle, bound, size)
+    faces = face_contacts(part, a, b, normal, a_refers, size, far)
+    point = _at_point(part, faces, pick(best, gaps), apart.middle, far, size)
     dist, pos, weight = blend(part, faces, point, at_point)
     frames = jnp.broadcast_to(frame(part, box2.mat @ normal), (4, 3, 3))
-    return Hit(dist, box2.pos + pos @ box2.mat.T, frames, weight * definite(mean))
+    return Hit(dist, box2.pos + pos @ box2.mat.T, frames, weight * clear)

@@ -13,9 +13,9 @@ from mujoco.mjx import GeomType
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, pair
-from softsim.collision.convex import definite
-from softsim.collision.manifold import EDGE, pick, soft_index, soft_max
-from softsim.collision.numerics import frame, soft, width
+from softsim.collision.convex import settled
+from softsim.collision.manifold import at_least, pick, soft_index, soft_max
+from softsim.collision.numerics import frame, soft
 from softsim.collision.polygon import clip_segment, inradius, rim, sides, smaller
 from softsim.collision.segment import closest_of_segments
 from softsim.softening import Part
@@ -73,9 +73,7 @@ def _at_edge(
     towards = on_edge - on_segment
     normal, length = rim(part, towards, jnp.zeros_like(towards), size)
     there = jnp.prod(sj.less(adjacent @ normal, 0.0, **soft(part)))
-    scale = 0.1 * size**2
-    bound = NO_DIRECTION + width(part, scale)
-    there = there * sj.greater_equal(jnp.sum(towards * towards), bound, **soft(part, EDGE * scale))
+    there = there * (1 - at_least(part, NO_DIRECTION, jnp.sum(towards**2), 0.1 * size**2))
     pos = 0.5 * (on_edge + on_segment + radius * normal)
     return Touch((length - radius)[None], pos[None], normal[None], there)
 
@@ -86,9 +84,7 @@ def _prefers_edge(part: Part, face: Touch, edge: Touch, size: Float[Array, ""]):
     worse = sj.greater_equal(-edge.dist[0], shallow, **soft(part, size))
     worse = worse * face.there * sj.greater(shallow, 0.0, **soft(part, size))
     cosine = jnp.sum(edge.normal[0] * face.normal[0])
-    bound = PARALLEL**2 - width(part, 2.0)
-    oblique = sj.less_equal(cosine**2, bound, **soft(part, 2 * EDGE))
-    return edge.there * (1 - worse) * oblique
+    return edge.there * (1 - worse) * (1 - at_least(part, cosine**2, PARALLEL**2))
 
 
 def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Float[Array, "2"]]:
@@ -136,5 +132,6 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
 def capsule_convex(part: Part, capsule: Geom, convex: Convex) -> Hit:
     """Two contacts; see the module."""
     touch, weight = capsule_near(part, capsule, convex)
-    frames = jax.vmap(lambda n: frame(part, n))(touch.normal)
-    return Hit(touch.dist, touch.pos, frames, weight * jax.vmap(definite)(touch.normal))
+    normal, clear = settled(touch.normal)
+    frames = jax.vmap(lambda n: frame(part, n))(normal)
+    return Hit(touch.dist, touch.pos, frames, weight * clear)

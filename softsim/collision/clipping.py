@@ -21,6 +21,7 @@ from softsim.collision.manifold import (
     at_least,
     four_points,
     pick,
+    ruled_out,
     saturate,
     soft_index,
     soft_max,
@@ -94,6 +95,7 @@ def face_contacts(
     normal: Float[Array, "3"],
     a_refers: Float[Array, ""],
     size: Float[Array, ""],
+    far: Float[Array, ""],
 ) -> FaceContacts:
     """Contacts of the faces of two shapes that look at each other.
 
@@ -104,6 +106,7 @@ def face_contacts(
         normal: contact normal, from a to b.
         a_refers: truth value, whether the reference face is of a.
         size: m, of the shapes.
+        far: m, more than any depth.
     """
     corners = max(a.face.shape[1], b.face.shape[1])
     faces = _padded(a.face, corners), _padded(b.face, corners)
@@ -114,8 +117,6 @@ def face_contacts(
     place, lead = leading(part, chance.ravel())
     role, i, j = jnp.unravel_index(place, chance.shape)
 
-    extent = jnp.max(jnp.abs(a.vert)) + jnp.max(jnp.abs(b.vert))
-
     def candidates(role: Array, i: Array, j: Array):
         one, two = (faces[0][i], a.face_normal[i]), (faces[1][j], b.face_normal[j])
         (ref, ref_normal), incident = jax.tree.map(
@@ -124,7 +125,7 @@ def face_contacts(
         points, inside = _clip(part, ref, ref_normal, *incident, size)
         upward, _ = unit(ref_normal, normal)
         depth = (ref[0] - points) @ upward
-        deepest = soft_max(part, depth - 4 * extent * (1 - inside), size)
+        deepest = soft_max(part, depth - far * ruled_out(inside), size)
         bound = TOUCHING - sj.relu(TOUCHING - deepest, **soft(part, size))
         near = inside * at_least(part, depth, bound, size)
         return points + depth[:, None] * upward, depth, near, ref_normal * (1 - 2 * role)

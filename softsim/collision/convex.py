@@ -14,7 +14,7 @@ from softsim.collision.manifold import (
     soft_max,
     unique,
 )
-from softsim.collision.numerics import frame, soft
+from softsim.collision.numerics import frame, soft, unit
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.softening import Part
 
@@ -35,7 +35,7 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     depth = (convex.mat.T @ (plane.pos - convex.pos) - convex.vert) @ n
     deepest = soft_max(part, depth, size)
     skin = sj.clip(deepest, 0.0, SKIN, **soft(part, size))
-    index = four_points(part, convex.vert, at_least(part, depth, deepest - skin, size), n, size)
+    index = four_points(part, convex.vert, at_least(part, depth, deepest - skin, 2 * size), n, size)
 
     dist = -pick(index, depth)
     normal = plane.mat[:, 2]
@@ -61,9 +61,16 @@ def sphere_near(
     return distance - radius, convex.mat @ pos + convex.pos, convex.mat @ direction
 
 
-def definite(normal: Float[Array, "3"]) -> Float[Array, ""]:
-    """Weight of a contact whose normal is a mean of unit vectors: 0 where they cancel."""
-    return saturate(4 * jnp.sum(normal**2))
+def settled(mean: Float[Array, "*s 3"]) -> tuple[Float[Array, "*s 3"], Float[Array, "*s"]]:
+    """Contact normal from a mean of unit vectors, and its weight: 0 where they cancel.
+
+    No unit vector follows a mean continuously through 0. So the weight is 0 from length 1/3 down,
+    and there the normal turns to +x.
+    """
+    squared = jnp.sum(mean**2, axis=-1)
+    x = jnp.array([1.0, 0.0, 0.0], mean.dtype)
+    normal = mean + (1 - saturate(9 * squared))[..., None] * x
+    return unit(normal, x)[0], saturate(9 * squared - 1)
 
 
 @pair(GeomType.SPHERE, GeomType.BOX, ncon=1)
@@ -71,4 +78,5 @@ def definite(normal: Float[Array, "3"]) -> Float[Array, ""]:
 def sphere_convex(part: Part, sphere: Geom, convex: Convex) -> Hit:
     """One contact, on the line from the centre to the closest point of the convex shape."""
     dist, pos, normal = sphere_near(part, sphere, convex)
-    return Hit(dist[None], pos[None], frame(part, normal)[None], definite(normal)[None])
+    normal, clear = settled(normal)
+    return Hit(dist[None], pos[None], frame(part, normal)[None], clear[None])

@@ -14,12 +14,13 @@ from mujoco.mjx import GeomType
 import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts, face_contacts, leading
 from softsim.collision.contract import Convex, Hit, pair
-from softsim.collision.convex import definite
+from softsim.collision.convex import settled
 from softsim.collision.manifold import (
     EDGE,
     at_least,
     first_max,
     pick,
+    ruled_out,
     soft_index,
     soft_max,
 )
@@ -29,7 +30,7 @@ from softsim.collision.segment import closest_of_segments
 from softsim.collision.separating import Point, blend, extent, gap, placed, separation
 from softsim.softening import Part
 
-NO_AXIS = 1e-6  # MJX's bound on the squared sine between two edges
+NO_AXIS = 1e-3  # MJX's bound on the sine between two edges
 TIE = 1e-6  # m; MJX takes an edge contact this much deeper than the shallowest point on the faces
 
 
@@ -64,18 +65,16 @@ def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
     dir_a, _ = unit(of_a[:, 0] - of_a[:, 1], x)
     dir_b, _ = unit(of_b[:, 0] - of_b[:, 1], x)
     cross = jnp.cross(dir_a, dir_b[:, None])
-    axes, _ = unit(cross, x)
+    axes, sine = unit(cross, x)
     outward = jnp.sum(axes * (of_a[:, 0] - a.pos), axis=-1) > 0
     axes = jnp.where(outward[..., None], axes, -axes)
     separated = jnp.sum(axes * (of_b[:, None, 0] - of_a[:, 0]), axis=-1)
 
-    bound = NO_AXIS + width(part) ** 2
-    real = sj.greater_equal(jnp.sum(cross**2, axis=-1), bound, **soft(part, EDGE * 0.1))
+    real = sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
     normals = jnp.broadcast_arrays(a.edge_face_normal, -b.edge_face_normal[:, None])
     real = (real * _arcs_cross(part, *normals)).ravel()
-    penalty = 4 * extent(a, b) * (1 - real)
 
-    index = soft_index(part, separated.ravel() - penalty, size)
+    index = soft_index(part, separated.ravel() - extent(a, b) * ruled_out(real), size)
     place, lead = leading(part, index)
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
@@ -90,9 +89,8 @@ def _prefers_edges(
     part: Part, faces: FaceContacts, point: Point, size: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Truth value: the edges are less deep than all points on the faces, or those are not there."""
-    shallowest = soft_max(part, faces.dist, size) - TIE + width(part, size)
-    above = sj.greater(point.dist, shallowest, **soft(part, EDGE * size))
-    return point.there * (1 - faces.there[0] * (1 - above))
+    below = at_least(part, soft_max(part, faces.dist, size) - TIE, point.dist, size)
+    return point.there * (1 - faces.there[0] * below)
 
 
 def convex_near(
@@ -113,10 +111,10 @@ def convex_near(
     gaps = separation(part, a, b, axes[:-1], size)
     best = first_max(part, jnp.append(gaps, apart.separation), size)
     mean = pick(best, axes)
-    normal, _ = unit(mean, axes[0])
+    normal, _ = settled(mean)
 
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
-    faces = face_contacts(part, a, b, normal, a_refers, size)
+    faces = face_contacts(part, a, b, normal, a_refers, size, extent(a, b))
     edges = _edges(part, a, b, size)
     at_edges = _prefers_edges(part, faces, edges.point, size)
     at_closest = best[-1]
@@ -130,8 +128,9 @@ def convex_near(
     at_point = 1 - (1 - at_edges) * (1 - at_closest)
     dist, pos, weight = blend(part, faces, point, at_point)
     mean = take * edges.normal + (1 - take) * mean
-    normal = two.mat @ mean * (-1.0 if swapped else 1.0)
-    return dist, two.pos + pos @ two.mat.T, normal, weight * definite(mean)
+    normal, clear = settled(mean)
+    normal = two.mat @ normal * (-1.0 if swapped else 1.0)
+    return dist, two.pos + pos @ two.mat.T, normal, weight * clear
 
 
 def _project(

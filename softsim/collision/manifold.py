@@ -12,7 +12,7 @@ of the best is
     w_i = m_i (1 - m_1) ... (1 - m_(i-1)),
 
 which is smooth in every m, and the hard first index where m is 0 or 1. Soft, the best are all
-within one softness of the largest score, so that a tie is far from any change of m.
+within two widths of the largest score, so that a tie is far from any change of m.
 """
 
 import jax
@@ -23,8 +23,8 @@ import softjax_ops as sj
 from softsim.collision.numerics import div, soft, width
 from softsim.softening import Part
 
-EDGE = 0.2
-"""Width of the switch at the end of a plateau, relative to the plateau."""
+PLATEAU, EDGE = 2.0, 0.4
+"""Length of a plateau and of the switch at its end, relative to the width of a plain switch."""
 
 OUTSIDE = 4.0
 """Penalty on a point that does not touch, relative to the largest distance of one that does."""
@@ -63,7 +63,7 @@ def at_least(
     bound: Float[Array, "*s"] | float,
     scale: Float[Array, "*s"] | float = 1.0,
 ) -> Float[Array, "*s"]:
-    """x >= bound with a plateau: soft, x = bound is well inside; it fades out one width below.
+    """x >= bound with a plateau: soft, x = bound is well inside; it fades out below.
 
     Args:
         part: settings of the collision part.
@@ -71,7 +71,12 @@ def at_least(
         bound: broadcast against x.
         scale: of x, in its unit.
     """
-    return sj.greater_equal(x, bound - width(part, scale), **soft(part, EDGE * scale))
+    return sj.greater_equal(x, bound - PLATEAU * width(part, scale), **soft(part, EDGE * scale))
+
+
+def ruled_out(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """How far a candidate is to be kept from being chosen: not at all if it is rather true."""
+    return 1 - saturate(2 * truth)
 
 
 def first(part: Part, member: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -123,7 +128,7 @@ def four_points(
     def furthest(distance: Float[Array, " n"]) -> Float[Array, " n"]:
         inside = distance * member
         scale = peak(inside) + tiny
-        return first_max(part, inside + OUTSIDE * scale * (member - 1), scale)
+        return first_max(part, inside - OUTSIDE * scale * ruled_out(member), scale)
 
     # a outlives the other points when the touching face changes: they are in place when a moves
     index_a = first(part, 1 - (1 - member) ** 4)

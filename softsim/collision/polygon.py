@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import EDGE, at_least, pick, soft_index, soft_max
+from softsim.collision.manifold import at_least, pick, soft_index, soft_max
 from softsim.collision.numerics import div, norm, soft, unit, width
 from softsim.softening import Part
 
@@ -164,7 +164,6 @@ def clip_segment(
     clipped = 1 - jnp.prod(1 - front1)
     end0, end1 = p0 + t0 * (p1 - p0), p0 + t1 * (p1 - p0)
     ends = jnp.stack([end0, clipped * end1 + (1 - clipped) * p1])
-    bound = IN_FRONT + width(part, scale)
-    beyond0, beyond1 = (sj.greater(x, bound, **soft(part, EDGE * scale)) for x in (ahead0, ahead1))
-    behind = jnp.prod(1 - beyond0 * beyond1)
+    behind0, behind1 = (at_least(part, -x, -IN_FRONT, scale) for x in (ahead0, ahead1))
+    behind = jnp.prod(1 - (1 - behind0) * (1 - behind1))
     return ends, behind * at_least(part, t1 - t0, 0.0, scale_t)

@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import EDGE, soft_max
-from softsim.collision.numerics import soft, unit, width
+from softsim.collision.manifold import at_least, ruled_out, soft_max
+from softsim.collision.numerics import unit
 from softsim.softening import Part
 
 ROUNDS = 3
@@ -48,8 +47,8 @@ def placed(convex: Convex, pos: Float[Array, "3"], mat: Float[Array, "3 3"]) -> 
 
 
 def extent(a: Convex, b: Convex) -> Float[Array, ""]:
-    """A length no separation of the two exceeds, m; constant to derivatives."""
-    return jax.lax.stop_gradient(2 * jnp.max(jnp.abs(a.vert)) + 2 * jnp.max(jnp.abs(b.vert)))
+    """A length, m, that exceeds the difference of any two separations; vertices not all 0."""
+    return 4 * (jnp.sqrt(jnp.sum(a.vert**2)) + jnp.sqrt(jnp.sum(b.vert**2)))
 
 
 def separation(
@@ -99,8 +98,8 @@ def gap(
     on_a, on_b = jax.lax.fori_loop(0, ROUNDS, turn, (a.pos, b.pos))
     axis, _ = unit(on_b - on_a, jnp.array([1.0, 0.0, 0.0], on_a.dtype))
     separated = separation(part, a, b, axis[None], size)[0]
-    real = sj.greater(separated, width(part, size), **soft(part, EDGE * size))
-    return Gap(0.5 * (on_a + on_b), axis, separated - 4 * extent(a, b) * (1 - real))
+    meet = at_least(part, 0.0, separated, size)
+    return Gap(0.5 * (on_a + on_b), axis, separated - extent(a, b) * ruled_out(1 - meet))
 
 
 def blend(
@@ -111,12 +110,12 @@ def blend(
 ) -> tuple[Float[Array, "4"], Float[Array, "4 3"], Float[Array, "4"]]:
     """dist, pos and weight of the four contacts: those of the faces, or one at a point.
 
-    Soft, contact 0 is always there, so that the distance is defined in every pose.
+    Soft, contact 0 is always there, so that the distance is defined in every pose. The others
+    join it where they are not there.
     """
     on_face = (1 - at_point) * faces.there
     found = on_face[0] + at_point * point.there
     weight = on_face.at[0].set(jnp.maximum(found, float(part.mode != "hard")))
-    take = on_face[0]
-    dist = faces.dist.at[0].set(take * faces.dist[0] + (1 - take) * point.dist)
-    pos = faces.pos.at[0].set(take * faces.pos[0] + (1 - take) * point.pos)
+    dist = on_face * faces.dist + (1 - on_face) * point.dist
+    pos = on_face[:, None] * faces.pos + (1 - on_face)[:, None] * point.pos
     return dist, pos, weight
