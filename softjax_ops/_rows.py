@@ -137,37 +137,60 @@ def read_input(
     return Input(x, mask, softness, axis, shape)
 
 
-class _Ends(NamedTuple):
-    """How many entries of a row are +inf, finite, -inf; and whether one is NaN."""
+LIVE, TOP, BOTTOM, NAN, MASKED = range(5)
+"""Kinds of entries: finite, +inf, -inf, NaN, or not selected by `where`."""
 
+
+class _Ends(NamedTuple):
+    """The entries beside the finite ones: they are sorted exactly, and a NaN spoils its row.
+
+    Attributes:
+        kinds: of every entry.
+        top: number of entries at +inf.
+        live: number of finite entries.
+        bottom: number of entries at -inf.
+        poison: 0, or NaN if an entry is NaN.
+    """
+
+    kinds: Int[Array, "... n"]
     top: Int[Array, "... 1"]
     live: Int[Array, "... 1"]
     bottom: Int[Array, "... 1"]
-    nan: Bool[Array, "... 1"]
+    poison: Float[Array, "... 1"]
+
+    def kind_at(self, slots: Int[Array, "... k"]) -> Int[Array, "... k"]:
+        """The kind of entry a slot holds; MASKED past the last one."""
+        lower = self.top + self.live
+        kind = jnp.where(slots < lower + self.bottom, BOTTOM, MASKED)
+        kind = jnp.where(slots < lower, LIVE, kind)
+        return jnp.where(slots < self.top, TOP, kind)
 
 
-def _ends(x: Array, where: Array | None, live: Array) -> _Ends:
-    used = True if where is None else where
+def _ends(x: Array, where: Array | None) -> _Ends:
+    """What stands beside the finite entries; one pass finds whether there is anything to count."""
+    kinds = TOP * (x == jnp.inf) + BOTTOM * (x == -jnp.inf) + NAN * jnp.isnan(x)
+    used = jnp.ones_like(x, bool) if where is None else where
+    kinds = jnp.where(used, kinds, MASKED)
+    total = jnp.sum(used, axis=-1, keepdims=True)
 
-    def count(entries):
-        return jnp.sum(entries & used, axis=-1, keepdims=True)
+    def count(kinds):
+        numbers = (jnp.sum(kinds == k, axis=-1, keepdims=True) for k in (TOP, BOTTOM, NAN))
+        top, bottom, nan = numbers
+        return top, total - top - bottom - nan, bottom, jnp.where(nan > 0, jnp.nan, 0.0)
 
-    return _Ends(count(x == jnp.inf), count(live), count(x == -jnp.inf), count(jnp.isnan(x)) > 0)
+    def nothing(kinds):
+        zero = jnp.zeros_like(total)
+        return zero, total, zero, zero.astype(jnp.result_type(float))
+
+    special = jnp.sum(x * 0) != 0
+    top, live, bottom, poison = jax.lax.cond(special, count, nothing, kinds)
+    return _Ends(kinds, top, live, bottom, poison.astype(x.dtype))
 
 
-def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends, Array]:
+def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends]:
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     y = -y if static.ascending else y
-    rows = make_rows(y, where, softness, static.standardize)
-    return rows, _ends(y, where, rows.live), y
-
-
-def _beyond(slots: Array, ends: _Ends, soft: Array, at_top, at_bottom, empty) -> Array:
-    """`soft` where a slot holds a finite entry, else what stands above, below, or past the end."""
-    lower = ends.top + ends.live
-    out = jnp.where(slots < lower + ends.bottom, at_bottom, empty)
-    out = jnp.where(slots < lower, soft, out)
-    return jnp.where(slots < ends.top, at_top, out)
+    return make_rows(y, where, softness, static.standardize), _ends(y, where)
 
 
 def _move_down(found: Array, ends: _Ends, first: Array | None, axis: int) -> Array:
@@ -198,23 +221,19 @@ def soft_index(
     if static.hard:
         found = hard.index(x, where, start, count, static.ascending)
         return jnp.log(found) if static.log else found
-    rows, ends, y = _rows(x, where, softness, static)
+    rows, ends = _rows(x, where, softness, static)
     begin = 0 if first is None else first - ends.top
     method = METHODS[static.method]
     found = method.index(rows, static.mode, begin, count, static.log, **static.extra())
-    zero = -jnp.inf if static.log else 0.0
-    found = jnp.where(rows.live[..., None, :], found, zero)
     found = _move_down(found, ends, first, axis=-2)
-    used = True if where is None else where
-
-    def uniform(entries):
-        share = (entries & used) / jnp.maximum(jnp.sum(entries & used, -1, keepdims=True), 1)
-        return (jnp.log(share) if static.log else share)[..., None, :]
-
-    slots = (start + jnp.arange(count))[..., :, None]
-    wide = jax.tree.map(lambda a: a[..., None], ends)
-    found = _beyond(slots, wide, found, uniform(y == jnp.inf), uniform(y == -jnp.inf), zero)
-    return jnp.where(wide.nan, jnp.nan, found).astype(x.dtype)
+    kind = ends.kind_at(start + jnp.arange(count))
+    share = 1 / jnp.maximum(jnp.where(kind == TOP, ends.top, ends.bottom), 1).astype(found.dtype)
+    share = jnp.log(share) if static.log else share
+    kind, share, poison = (a[..., None] for a in (kind, share, ends.poison))
+    found = jnp.where(kind == LIVE, found, share)
+    same = (kind == ends.kinds[..., None, :]) & (kind != MASKED)
+    found = jnp.where(same, found, -jnp.inf if static.log else 0)
+    return (found + poison).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnames=("count", "static"))
@@ -230,15 +249,15 @@ def soft_values(
     start = 0 if first is None else first
     if static.hard:
         return hard.values(x, where, start, count, static.ascending)
-    rows, ends, _ = _rows(x, where, softness, static)
+    rows, ends = _rows(x, where, softness, static)
     rows = rows if static.gated_grad else rows.frozen_scores()
     begin = 0 if first is None else first - ends.top
     found = METHODS[static.method].values(rows, static.mode, begin, count, **static.extra())
     found = _move_down(found, ends, first, axis=-1)
-    slots = start + jnp.arange(count)
-    found = _beyond(slots, ends, found, jnp.inf, -jnp.inf, 0.0)
-    found = jnp.where(ends.nan, jnp.nan, found)
-    return (-found if static.ascending else found).astype(x.dtype)
+    kind = ends.kind_at(start + jnp.arange(count))
+    found = jnp.where(kind == LIVE, found, 0)
+    found = jnp.where(kind == TOP, jnp.inf, jnp.where(kind == BOTTOM, -jnp.inf, found))
+    return ((-found if static.ascending else found) + ends.poison).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnames=("static",))
@@ -251,12 +270,13 @@ def soft_rank(
     """The soft ranks, from 1; equal infinities share their mean rank, masked entries get 0."""
     if static.hard:
         return hard.rank(x, where, static.ascending)
-    rows, ends, y = _rows(x, where, softness, static)
+    rows, ends = _rows(x, where, softness, static)
     found = METHODS[static.method].rank(rows, static.mode, **static.extra()) + ends.top
     last = ends.top + ends.live + (ends.bottom + 1) / 2
-    found = jnp.where(y == jnp.inf, (ends.top + 1) / 2, jnp.where(y == -jnp.inf, last, found))
-    found = found if where is None else jnp.where(where, found, 0)
-    return jnp.where(ends.nan, jnp.nan, found).astype(x.dtype)
+    found = jnp.where(ends.kinds == TOP, (ends.top + 1) / 2, found)
+    found = jnp.where(ends.kinds == BOTTOM, last, found)
+    found = jnp.where(ends.kinds == MASKED, 0, found)
+    return (found + ends.poison).astype(x.dtype)
 
 
 def put_back(found: Float[Array, "... k"], data: Input) -> Array:

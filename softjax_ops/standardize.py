@@ -56,12 +56,9 @@ def moments(
     number = jnp.maximum(jnp.sum(live, axis=-1, keepdims=True), 1)
     mean = jnp.sum(jnp.where(live, x, 0), axis=-1, keepdims=True) / number
     deviation = jnp.where(live, x - mean, 0)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(deviation), axis=-1, keepdims=True))
-    unit = jnp.maximum(largest, 1)
-    variance = jnp.sum((deviation / unit) ** 2, axis=-1, keepdims=True) / number
-    spread = variance * jnp.minimum(unit, 1e9) ** 2
-    constant = jnp.exp(-10 * spread / VARIANCE_FLOOR)
-    return mean, unit * jnp.sqrt(variance + (VARIANCE_FLOOR + constant) / unit**2)
+    variance = jnp.sum(deviation**2, axis=-1, keepdims=True) / number
+    constant = jnp.exp(-10 * variance / VARIANCE_FLOOR)
+    return mean, jnp.sqrt(variance + VARIANCE_FLOOR + constant)
 
 
 def make_rows(

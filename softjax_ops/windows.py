@@ -7,6 +7,7 @@
 No step subtracts two large prefix sums: float32 stays accurate at any n.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
@@ -23,14 +24,37 @@ Moments = Mapping[tuple[int, ...], Float[Array, "... n"]]
 """Sums over a window of w times a monomial of centred features, by exponents of the monomial."""
 
 
-def _recurrence(a: Float[Array, "... n"], b: Float[Array, "... n"], reverse: bool):
-    """y_i = b_i + a_i y_{i-1} (or y_{i+1}) along the last axis, |a| <= 1."""
+def _recurrence(a: Float[Array, "... n"], b: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    """y_i = b_i + a_i y_{i-1}, |a| <= 1: blocks of sqrt(n) side by side, then their carries.
 
-    def combine(left, right):
-        return left[0] * right[0], right[0] * left[1] + right[1]
+    Small to compile, and 2 sqrt(n) steps long.
+    """
+    n = b.shape[-1]
+    size = math.isqrt(n - 1) + 1
+    pad = [(0, 0)] * (b.ndim - 1) + [(0, size * size - n)]
 
-    a, b = jnp.broadcast_arrays(a, b)
-    return jax.lax.associative_scan(combine, (a, b), axis=b.ndim - 1, reverse=reverse)[1]
+    def cut(row):
+        blocks = jnp.pad(jnp.broadcast_to(row, b.shape), pad).reshape(*b.shape[:-1], size, size)
+        return jnp.moveaxis(blocks, -1, 0)
+
+    def inside(carry, entry):
+        total, factor = entry[1] + entry[0] * carry[0], entry[0] * carry[1]
+        return (total, factor), (total, factor)
+
+    def across(carry, block):
+        total, factor = block
+        return total + factor * carry, carry
+
+    start = (jnp.zeros((*b.shape[:-1], size), b.dtype), jnp.ones((*b.shape[:-1], size), b.dtype))
+    ends, (totals, factors) = jax.lax.scan(inside, start, (cut(a), cut(b)))
+    ends = jax.tree.map(lambda e: jnp.moveaxis(e, -1, 0), ends)
+    _, carries = jax.lax.scan(across, jnp.zeros(b.shape[:-1], b.dtype), ends)
+    y = totals + factors * jnp.moveaxis(carries, 0, -1)
+    return jnp.moveaxis(y, 0, -1).reshape(*b.shape[:-1], size * size)[..., :n]
+
+
+def _reversed(a: Array, b: Array) -> Array:
+    return jnp.flip(_recurrence(jnp.flip(a, axis=-1), jnp.flip(b, axis=-1)), axis=-1)
 
 
 def linear_recurrence(a: Float[Array, "... n"], b: Float[Array, "... n"]) -> Float[Array, "... n"]:
@@ -48,8 +72,8 @@ def linear_recurrence(a: Float[Array, "... n"], b: Float[Array, "... n"]) -> Flo
     return jax.lax.custom_linear_solve(
         apply,
         jnp.broadcast_to(b, jnp.broadcast_shapes(a.shape, b.shape)),
-        solve=lambda _, rhs: _recurrence(a, rhs, reverse=False),
-        transpose_solve=lambda _, rhs: _recurrence(after, rhs, reverse=True),
+        solve=lambda _, rhs: _recurrence(a, rhs),
+        transpose_solve=lambda _, rhs: _reversed(after, rhs),
     )
 
 

@@ -137,28 +137,24 @@ def _pool(mode: str, z: Array, w: Array, cut: Array) -> Int[Array, "n"]:
     entries = shape.start(z, w)
     levels = shape.root(entries)
 
-    def clash(top, begin, level):
-        """Whether the last two blocks belong to one row and are out of order."""
-        i, j = jnp.maximum(top - 1, 0), jnp.maximum(top - 2, 0)
-        return (top >= 2) & ~cut[begin[i]] & (level[j] >= level[i])
+    def push(i, state):
+        top, floor, begin, stats, level = state
+        floor = jnp.where(cut[i], top, floor)
 
-    def cond(state):
-        i, top, begin, _, level = state
-        return (i < n) | clash(top, begin, level)
+        def clash(block):
+            top, _, value = block
+            return (top > floor) & (level[jnp.maximum(top - 1, 0)] >= value)
 
-    def body(state):
-        i, top, begin, stats, level = state
-        merge = clash(top, begin, level)
-        place = jnp.where(merge, top - 2, top)
-        last, before = jnp.maximum(top - 1, 0), jnp.maximum(top - 2, 0)
-        entry = jnp.minimum(i, n - 1)
-        union = shape.merge(stats[before], stats[last])
-        stat = jnp.where(merge, union, entries[entry])
-        value = jnp.where(merge, shape.root(union), levels[entry])
-        first = jnp.where(merge, begin[before], entry)
+        def merge(block):
+            top, stat, _ = block
+            union = shape.merge(stats[top - 1], stat)
+            return top - 1, union, shape.root(union)
+
+        place, stat, value = jax.lax.while_loop(clash, merge, (top, entries[i], levels[i]))
+        first = jnp.where(place < top, begin[jnp.minimum(place, n - 1)], i)
         return (
-            jnp.where(merge, i, i + 1),
             place + 1,
+            floor,
             begin.at[place].set(first),
             stats.at[place].set(stat),
             level.at[place].set(value),
@@ -166,7 +162,7 @@ def _pool(mode: str, z: Array, w: Array, cut: Array) -> Int[Array, "n"]:
 
     zero = jnp.zeros((), jnp.int32)
     state = (zero, zero, jnp.zeros(n, jnp.int32), jnp.zeros_like(entries), jnp.zeros_like(z))
-    _, top, begin, _, _ = jax.lax.while_loop(cond, body, state)
+    top, _, begin, _, _ = jax.lax.fori_loop(0, n, push, state)
     used = jnp.where(jnp.arange(n) < top, begin, n)
     starts = jnp.zeros(n, jnp.int32).at[used].set(used, mode="drop")
     return jax.lax.cummax(starts)
