@@ -84,25 +84,30 @@ def _minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
     """Minimiser of a smooth field, differentiable to any order in what the field depends on.
 
     Damped Newton: each step tries several dampings, relative to 1 / scale, and takes the best, so
-    the field never increases. The last steps take undamped ones where they reduce the gradient.
+    the field never increases.
     """
     slope = jax.grad(field)
     damping = jnp.asarray(_DAMPING, start.dtype) / scale
+    tolerance = 64 * jnp.finfo(start.dtype).eps
 
-    def solve(_: Callable[[Point], Point], p: Point) -> Point:
-        def step(_: int, p: Point) -> Point:
-            g, h = slope(p), jax.hessian(field)(p)
+    def solve(_: Callable[[Point], Point], start: Point) -> Point:
+        def unfinished(state: tuple[Array, Point, Point]) -> Array:
+            count, _, g = state
+            return (count < _NEWTON_STEPS) & (jnp.max(jnp.abs(g)) > tolerance)
+
+        def step(state: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
+            count, p, g = state
+            h = jax.hessian(field)(p)
             steps = jax.vmap(lambda x: _solve3(h + x * jnp.eye(3, dtype=p.dtype), g))(damping)
             candidates = jnp.concatenate([p[None], p - steps])
-            return candidates[jnp.argmin(jax.vmap(field)(candidates))]
+            values = jax.vmap(field)(candidates)
+            # close to the minimum only the gradient still tells points apart
+            settling = jnp.abs(values[1] - values[0]) <= tolerance * scale
+            smaller = jnp.sum(slope(candidates[1]) ** 2) < jnp.sum(g**2)
+            best = jnp.where(settling & smaller, 1, jnp.argmin(values))
+            return count + 1, candidates[best], slope(candidates[best])
 
-        def polish(_: int, p: Point) -> Point:
-            new = p - _solve3(jax.hessian(field)(p), slope(p))
-            better = jnp.sum(slope(new) ** 2) < jnp.sum(slope(p) ** 2)
-            return jnp.where(better, new, p)
-
-        p = jax.lax.fori_loop(0, _NEWTON_STEPS, step, p)
-        return jax.lax.fori_loop(0, 2, polish, p)
+        return jax.lax.while_loop(unfinished, step, (0, start, slope(start)))[1]
 
     def tangent_solve(linear: Callable[[Point], Point], y: Point) -> Point:
         return _solve3(jax.vmap(linear)(jnp.eye(3, dtype=y.dtype)), y)

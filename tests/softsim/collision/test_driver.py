@@ -1,0 +1,106 @@
+"""The driver: order, number and parameters of contacts are MJX's; what it cannot do is named."""
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+from mujoco import mjx
+
+from softsim.collision import collide, unsupported_meshes, unsupported_pairs
+from softsim.softening import Softening
+
+FIELDS = ["dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction", "solimp", "dim", "geom", "efc_address"]
+
+
+def ball(x: float, options: str = "", size: str = "0.1", kind: str = "sphere") -> str:
+    return f"""<body pos="{x} 0 {0.09 + 0.001 * x}"><freejoint/>
+      <geom type="{kind}" size="{size}" {options}/></body>"""
+
+
+def scene(bodies: str, extra: str = "", numeric: str = "", assets: str = "") -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(f"""<mujoco><custom>{numeric}</custom>
+      <asset>{assets}</asset><worldbody>
+      <geom name="floor" type="plane" size="1 1 1" quat="1 .1 .02 0" friction=".9 .1 .01"
+        solimp=".8 .9 .002 .4 3"/>
+      {bodies}</worldbody><contact>{extra}</contact></mujoco>""")
+
+
+BALLS = (
+    ball(0, 'priority="1" friction=".3 .01 .001" solref=".01 .9"')
+    + ball(0.15, 'condim="4" solmix="3" name="b"')
+    + ball(0.3, 'condim="1" solref="-100 -10" margin=".1" name="a"')
+    + ball(0.45, 'condim="6" solmix="0"')
+    + ball(0.6, 'condim="4"', "0.05 0.1", "capsule")
+)
+EXPLICIT = '<pair geom1="a" geom2="b" condim="3" margin=".05" friction="1 1 .1 .2 .3"/>'
+
+
+def compare(m: mujoco.MjModel) -> None:
+    model = mjx.put_model(m)
+    data = mjx.kinematics(model, mjx.make_data(model))
+    expected = mjx.collision(model, data)._impl.contact
+    ours = jax.jit(collide)(model, data, Softening.hard())
+    assert set(np.asarray(ours.weight)) <= {0.0, 1.0}
+    for name in FIELDS:
+        np.testing.assert_allclose(
+            getattr(ours.to_mjx(), name), getattr(expected, name), atol=1e-12, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    "numeric",
+    [
+        "",
+        '<numeric name="max_contact_points" data="3"/><numeric name="max_geom_pairs" data="2"/>',
+    ],
+    ids=["all", "limited"],
+)
+def test_contacts_and_their_parameters_are_those_of_mjx(numeric: str) -> None:
+    compare(scene(BALLS, EXPLICIT, numeric))
+
+
+def test_no_contacts() -> None:
+    model = mjx.put_model(scene(""))
+    contact = collide(model, mjx.make_data(model), Softening.soft())
+    assert contact.dist.shape == (0,)
+    assert contact.to_mjx().frame.shape == (0, 3, 3)
+
+
+def test_soft_mask_fades_through_the_margin() -> None:
+    model = mjx.put_model(scene(ball(0)))
+    data = mjx.kinematics(model, mjx.make_data(model))
+
+    def weight(height: jax.Array) -> jax.Array:
+        moved = data.replace(geom_xpos=data.geom_xpos.at[1, 2].add(height))
+        return collide(model, moved, Softening.soft()).weight[0]
+
+    heights = jnp.linspace(-0.1, 0.1, 401)
+    weights, slopes = jax.jit(jax.vmap(jax.value_and_grad(weight)))(heights)
+    assert weights[0] == 1 and weights[-1] == 0
+    assert np.all(np.diff(weights) <= 0) and slopes.min() < -1
+    assert np.abs(np.diff(slopes)).max() < 0.05 * np.abs(slopes).max()
+
+
+def test_select_takes_arrays_and_static_fields() -> None:
+    model = mjx.put_model(scene(BALLS))
+    contact = collide(model, mjx.make_data(model), Softening.hard())
+    some = contact.select(np.array([2, 0]))
+    assert some.dim == (contact.dim[2], contact.dim[0])
+    np.testing.assert_array_equal(some.dist, contact.dist[np.array([2, 0])])
+
+
+def test_pairs_without_a_collider_are_named() -> None:
+    m = scene(ball(0, 'name="egg"', "0.1 0.1 0.2", "ellipsoid") + ball(1, "", "1 1 1", "box"))
+    assert unsupported_pairs(m) == [(("egg", "geom 2"), ("ELLIPSOID", "BOX"))]
+
+
+def test_meshes_that_cannot_collide_are_named() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(2000, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    vertices = " ".join(f"{x:.6f}" for x in points.ravel())
+    asset = f'<mesh name="round" vertex="{vertices}"/>'
+    body = '<body><freejoint/><geom name="globe" type="mesh" mesh="round"/></body>'
+    ((name, reason),) = unsupported_meshes(scene(body, assets=asset))
+    assert name == "globe" and "'round'" in reason and "3996" in reason
