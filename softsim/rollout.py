@@ -11,7 +11,7 @@ from mujoco import mjx
 
 from softsim.model import STATE, check_inputs, refuse_not_finite
 from softsim.softening import Softening
-from softsim.step import step
+from softsim.step import next_state
 
 
 class Trajectory(NamedTuple):
@@ -71,7 +71,7 @@ def rollout(
         if truncate is not None:
             keep = i % truncate != 0
             state = jax.tree.map(lambda s: jnp.where(keep, s, jax.lax.stop_gradient(s)), state)
-        after = step(m, d.replace(**state, ctrl=u), softening)
+        after = next_state(m, d.replace(**state, ctrl=u), softening)
         state = {name: getattr(after, name) for name in STATE}
         return state, Trajectory(after.qpos, after.qvel, after.act, after.time)
 

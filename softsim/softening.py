@@ -1,11 +1,13 @@
 """What is softened in a step, by how much, and whether only the gradient sees it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 import softjax_ops as sj
@@ -41,7 +43,7 @@ class Part(eqx.Module):
     def __check_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode: got {self.mode!r}, expected one of {', '.join(MODES)}")
-        _refuse("softness", self.softness, self.softness > 0, "a positive number")
+        _refuse("softness", self.softness, lambda s: s > 0, "a positive number")
 
     def below_zero(
         self, x: Float[Array, "*n"], scale: Float[Array, "*n"] | float
@@ -55,9 +57,9 @@ class Part(eqx.Module):
         return sj.less(x, middle, softness=softness, mode=self.mode, epsilon=0.0)
 
 
-def _refuse(name: str, value: Array, ok: Array, expected: str) -> None:
-    """Raise on a concrete bad value; traced values are checked where they are used."""
-    if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(ok)):
+def _refuse(name: str, value: Array, ok: Callable[[np.ndarray], np.ndarray], expected: str) -> None:
+    """Raise on a bad value that is known; under jit a bad value makes the result NaN."""
+    if not isinstance(value, jax.core.Tracer) and not np.all(ok(np.asarray(value))):
         raise ValueError(f"{name}: got {value}, expected {expected}")
 
 
@@ -80,7 +82,7 @@ class Softening(eqx.Module):
     gradient_only: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        _refuse("reach", self.reach, self.reach >= 0, "a length of at least 0 m")
+        _refuse("reach", self.reach, lambda r: r >= 0, "a length of at least 0 m")
 
     @classmethod
     def hard(cls) -> "Softening":

@@ -1,6 +1,6 @@
 """One step of MuJoCo, stage by stage: read `forward` as the table of contents of the physics."""
 
-import dataclasses
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,10 +8,12 @@ from mujoco import mjx
 
 from softsim import _mjx, dynamics, integrators
 from softsim.collision import collide
-from softsim.constraint import make_rows
+from softsim.constraint import Rows, make_rows
 from softsim.model import check_inputs
 from softsim.softening import Softening
 from softsim.solver import Problem, solve
+
+StepFunction = Callable[[mjx.Model, mjx.Data, Softening], mjx.Data]
 
 
 def step(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
@@ -31,24 +33,37 @@ def step(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.D
             under jit), holds NaN or infinity. Under jit bad values show as NaN in the result.
     """
     check_inputs(m, d)
-    softening = Softening.hard() if softening is None else softening
-    return _straight_through(m, d, softening) if softening.gradient_only else _step(m, d, softening)
+    return _softened(_full_step, m, d, softening)
+
+
+def next_state(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
+    """`step` without cameras, lights and sensors: all that a rollout, which keeps states, needs."""
+    return _softened(_bare_step, m, d, softening)
 
 
 def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
     """Accelerations, forces, contacts and sensors at the state in `d`, without advancing it."""
-    softening = Softening.hard() if softening is None else softening
+    return _observe(m, _accelerate(m, d, Softening.hard() if softening is None else softening))
+
+
+def _accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    """From the state to the constrained acceleration."""
     d = _position(m, d)
     contact = collide(m, d, softening)
     d = d.tree_replace({"_impl.contact": contact.to_mjx()})
     rows = make_rows(m, d, contact, softening)
     d = _mjx.transmission(m, d)
-    d = _mjx.sensor_pos(m, d)
     d = _velocity(m, d)
-    d = _mjx.sensor_vel(m, d)
     d = _mjx.fwd_actuation(m, d)
     d = _acceleration(m, d)
-    d = _constrain(m, d, rows)
+    return _constrain(m, d, rows)
+
+
+def _observe(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """Cameras, lights and sensors, which nothing in the dynamics depends on."""
+    d = _mjx.camlight(m, d)
+    d = _mjx.sensor_pos(m, d)
+    d = _mjx.sensor_vel(m, d)
     return _mjx.sensor_acc(m, d)
 
 
@@ -56,7 +71,6 @@ def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     """Poses, inertia and tendons: everything the coordinates alone decide."""
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
-    d = _mjx.camlight(m, d)
     d = dynamics.tendon(m, d)
     d = _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
     return dynamics.factor_m(m, d)
@@ -83,7 +97,7 @@ def _acceleration(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     return d.replace(qfrc_smooth=qfrc_smooth, qacc_smooth=qacc_smooth)
 
 
-def _constrain(m: mjx.Model, d: mjx.Data, rows) -> mjx.Data:
+def _constrain(m: mjx.Model, d: mjx.Data, rows: Rows) -> mjx.Data:
     """The accelerations that satisfy the constraints, and their forces."""
     problem = Problem(d._impl.M, d.qfrc_smooth, rows)
     solution = solve(m, problem, d.qacc_smooth, d.qacc_warmstart)
@@ -102,20 +116,38 @@ def _constrain(m: mjx.Model, d: mjx.Data, rows) -> mjx.Data:
     )
 
 
-def _step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    d = forward(m, d, softening)
-    return integrators.advance(m, d, lambda d: forward(m, d, softening))
+def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    d = _observe(m, _accelerate(m, d, softening))
+    return integrators.advance(m, d, lambda d: _accelerate(m, d, softening))
+
+
+def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    d = _accelerate(m, d, softening)
+    return integrators.advance(m, d, lambda d: _accelerate(m, d, softening))
+
+
+def _softened(
+    run: StepFunction, m: mjx.Model, d: mjx.Data, softening: Softening | None
+) -> mjx.Data:
+    """The step as `softening` wants it: all of it, or for the derivative alone."""
+    softening = Softening.hard() if softening is None else softening
+    return (_straight_through if softening.gradient_only else _plain)(run, m, d, softening)
+
+
+def _plain(run: StepFunction, m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    return run(m, d, softening)
 
 
 @eqx.filter_custom_jvp
-def _straight_through(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    return _step(m, d, Softening.hard())
+def _straight_through(
+    run: StepFunction, m: mjx.Model, d: mjx.Data, softening: Softening
+) -> mjx.Data:
+    return run(m, d, Softening.hard())
 
 
 @_straight_through.def_jvp
 def _straight_through_jvp(primals: tuple, tangents: tuple) -> tuple:
     """Value of the hard step, tangent of the soft one."""
-    m, d, softening = primals
-    soft = dataclasses.replace(softening, gradient_only=False)
-    _, tangent = eqx.filter_jvp(_step, (m, d, soft), tangents)
-    return _straight_through(m, d, softening), tangent
+    run, m, d, softening = primals
+    _, tangent = eqx.filter_jvp(run, (m, d, softening), tangents[1:])
+    return _straight_through(run, m, d, softening), tangent
