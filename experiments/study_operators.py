@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from PIL import Image
 
 import softjax_ops as so
 from experiments import _run
@@ -70,7 +71,7 @@ FAMILIES = {
             "abs": so.abs,
             "relu": so.relu,
             "relu, gated": functools.partial(so.relu, gated=True),
-            "clip to [-0.7, 0.7]": lambda x, **o: so.clip(x, -0.7, 0.7, **o),
+            "clip to ±0.7": lambda x, **o: so.clip(x, -0.7, 0.7, **o),
             "round": so.round,
         },
         low=-1.6,
@@ -79,11 +80,11 @@ FAMILIES = {
     ),
     "comparison": Family(
         {
-            "greater (x, 0)": lambda x, **o: so.greater(x, 0.0, **o),
-            "less (x, 0)": lambda x, **o: so.less(x, 0.0, **o),
-            "equal (x, 0)": lambda x, **o: so.equal(x, 0.0, **o),
-            "not_equal (x, 0)": lambda x, **o: so.not_equal(x, 0.0, **o),
-            "isclose (x, 0), atol 0.7": lambda x, **o: so.isclose(x, 0.0, atol=0.7, **o),
+            "greater": lambda x, **o: so.greater(x, 0.0, **o),
+            "less": lambda x, **o: so.less(x, 0.0, **o),
+            "equal": lambda x, **o: so.equal(x, 0.0, **o),
+            "not_equal": lambda x, **o: so.not_equal(x, 0.0, **o),
+            "isclose, atol 0.7": lambda x, **o: so.isclose(x, 0.0, atol=0.7, **o),
         },
         low=-1.6,
         high=1.6,
@@ -91,7 +92,7 @@ FAMILIES = {
     ),
     "axiswise": Family(
         {
-            "argmax: weight of t": of_row(so.argmax, entry=0),
+            "argmax: t": of_row(so.argmax, entry=0),
             "max": of_row(so.max),
             "min": of_row(so.min),
             "sort: third": of_row(so.sort, entry=2),
@@ -138,6 +139,13 @@ def draw(family: Family, args: Args, path: Path, advance: Callable[[], None]) ->
         sheet.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
+def shrink(path: Path) -> None:
+    """Store a picture with a palette of 64 colours: a third of the size."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(64)
+    small.save(path, optimize=True)
+
+
 def main(args: Args) -> None:
     """Draw the sheets of all families into `args.out`."""
     if args.points < 2:
@@ -148,6 +156,7 @@ def main(args: Args) -> None:
             task = bar.add_task(name, total=len(family.operators), status="")
             advance = functools.partial(bar.advance, task)
             draw(family, args, args.out / f"{name}.png", advance)
+            shrink(args.out / f"{name}.png")
     _run.write_json(args.out / "metrics.json", _run.provenance(args))
     sizes = {f"{n}.png": (args.out / f"{n}.png").stat().st_size for n in FAMILIES}
     _run.print_table(

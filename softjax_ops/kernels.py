@@ -129,8 +129,9 @@ def _ratio(
 @_ratio.defjvp
 def _ratio_jvp(primals, tangents):
     x, width, end = primals
+    raw = x / width
     v = _ratio(x, width, end)
-    outside = jnp.abs(v) >= end
+    outside = (raw < -end) | (raw >= end)  # half-open: two steps that touch leave no gap
     tangent = (tangents[0] - jnp.where(outside, 0, v) * tangents[1]) / width
     return v, jnp.where(outside, 0, tangent)
 
