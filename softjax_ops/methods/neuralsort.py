@@ -98,6 +98,7 @@ class _Sorted(NamedTuple):
     Attributes:
         u: -z / softness; ascending.
         a: A / softness.
+        rise: slope of a as a function of u; ascending, equal for equal entries.
         slope: n - 1 - 2 k, with n the number of live entries.
         live: as weights, 0 or 1.
         count: number of live entries.
@@ -105,6 +106,7 @@ class _Sorted(NamedTuple):
 
     u: Float[Array, "... n"]
     a: Float[Array, "... n"]
+    rise: Float[Array, "... n"]
     slope: Float[Array, "... n"]
     live: Float[Array, "... n"]
     count: Int[Array, "... 1"]
@@ -114,8 +116,8 @@ class _Sorted(NamedTuple):
         return Frame((take_at(self.u, peak), take_at(self.a, peak)), self.slope)
 
 
-def _windowed_sums(u: Array, live: Array, mode: str) -> Float[Array, "... n"]:
-    """A / softness: a polynomial within 5 softnesses, the distance beyond."""
+def _windowed_sums(u: Array, live: Array, mode: str) -> tuple[Array, Array]:
+    """A / softness and its slope in u: a polynomial within 5 softnesses, the distance beyond."""
     n = u.shape[-1]
     i = jnp.broadcast_to(jnp.arange(n), u.shape)
     table = WindowTable.build((u,), live, 2 * len(EVEN[mode]) - 2)
@@ -127,7 +129,9 @@ def _windowed_sums(u: Array, live: Array, mode: str) -> Float[Array, "... n"]:
     moments = table.query(*(jnp.stack(w) for w in windows), frame)
     left, near, right = ({k: v[part] for k, v in moments.items()} for part in range(3))
     inside = sum(c * near[(2 * r,)] / 5 ** (2 * r - 1) for r, c in enumerate(EVEN[mode]))
-    return inside - left[(1,)] + right[(1,)]
+    powers = enumerate(EVEN[mode][1:], start=1)
+    steep = sum(c * 2 * r * near[(2 * r - 1,)] / 5 ** (2 * r - 1) for r, c in powers)
+    return inside - left[(1,)] + right[(1,)], left[(0,)] - right[(0,)] - steep
 
 
 def _sorted(rows: Rows, mode: str) -> tuple[_Sorted, Int[Array, "... n"]]:
@@ -139,8 +143,8 @@ def _sorted(rows: Rows, mode: str) -> tuple[_Sorted, Int[Array, "... n"]]:
     weight = live.astype(u.dtype)
     count = rows.count()
     slope = count - 1 - 2 * jnp.arange(u.shape[-1])
-    a = _windowed_sums(u, weight, mode)
-    return _Sorted(u, a, slope.astype(u.dtype), weight, count.astype(int)), order
+    a, rise = _windowed_sums(u, weight, mode)
+    return _Sorted(u, a, rise, slope.astype(u.dtype), weight, count.astype(int)), order
 
 
 def _heights(table: WindowTable, lo: Array, hi: Array, frame: Frame) -> list[Array]:
@@ -154,11 +158,14 @@ def _support(s: _Sorted, table: WindowTable) -> tuple[Array, Array, Array]:
     n = s.u.shape[-1]
     zero, end = jnp.zeros(s.u.shape, int), jnp.broadcast_to(s.count, s.u.shape)
 
-    def rises(j):
-        step_u, step_a = (take_at(f, j + 1) - take_at(f, j) for f in (s.u, s.a))
-        return s.slope * step_u + step_a >= 0
+    last = jnp.maximum(end - 1, 0)
+    peak = first_true(lambda j: s.slope + take_at(s.rise, j) >= 0, zero, last, n)
 
-    peak = first_true(rises, zero, jnp.maximum(end - 1, 0), n)
+    def absolute(j):
+        return s.slope * take_at(s.u, j) + take_at(s.a, j)
+
+    previous = jnp.maximum(peak - 1, 0)
+    peak = jnp.where(absolute(previous) < absolute(peak), previous, peak)
     frame = s.frame(peak)
 
     def cost(j):
