@@ -107,13 +107,3 @@ def quat_to_mat(q: Quats) -> Matrices:
     w, u = q[0], q[1:]
     diagonal = (w * w - dot(u, u)) * identity(q.dtype)
     return diagonal + 2 * outer(u, u) + 2 * w * skew(u)
-
-
-def axis_angle_parts(axis: Vectors) -> tuple[Matrices, Matrices, Matrices]:
-    """Matrices (A, B, C) with R(axis, angle) = A (1 + cos)/2 + B sin + C (1 - cos)/2.
-
-    Rodrigues' formula with the dependence on the length of the axis that MuJoCo's quaternions
-    have, so that derivatives with respect to an axis agree with MuJoCo in every direction.
-    """
-    eye = jnp.broadcast_to(identity(axis.dtype), (3, 3, axis.shape[1]))
-    return eye, skew(axis), 2 * outer(axis, axis) - dot(axis, axis) * eye
