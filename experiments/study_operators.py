@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from PIL import Image
 import softjax_ops as so
 from experiments import _run
 from experiments._figures import COLORS, figure
+from softjax_ops._types import Mode
 
-MODES = ("hard", "smooth", "c0", "c1", "c2")
+MODES: tuple[Mode, ...] = get_args(Mode)
 LINES = dict(zip(MODES, (("black", 2.2), *((c, 1.1) for c in COLORS)), strict=False))
 OTHERS = (-0.6, 0.0, 0.7)
 
@@ -52,14 +53,14 @@ def row(t: jax.Array) -> jax.Array:
 def of_row(operator: Operator, *arguments: float, entry: int | None = None) -> Operator:
     """An axiswise operator as a function of the first entry of a row."""
 
-    def drawn(t: jax.Array, softness: float, mode: str) -> jax.Array:
+    def drawn(t: jax.Array, softness: float, mode: Mode) -> jax.Array:
         found = operator(row(t), *arguments, softness=softness, mode=mode)
         return found if entry is None else jnp.asarray(found)[entry]
 
     return drawn
 
 
-def second_best(t: jax.Array, softness: float, mode: str) -> jax.Array:
+def second_best(t: jax.Array, softness: float, mode: Mode) -> jax.Array:
     return so.top_k(row(t), 2, softness=softness, mode=mode)[0][1]
 
 
@@ -108,7 +109,7 @@ FAMILIES = {
 }
 
 
-def curves(operator: Operator, x: jax.Array, softness: float, mode: str) -> tuple[jax.Array, ...]:
+def curves(operator: Operator, x: jax.Array, softness: float, mode: Mode) -> tuple[jax.Array, ...]:
     """Value and derivative at the points x (n,)."""
 
     def drawn(t: jax.Array) -> jax.Array:

@@ -154,7 +154,7 @@ def categorical(
     batch = logits.shape[:axis] + logits.shape[axis + 1 :]
     shape = _broadcast_shape("logits", shape, batch)
     prefix, tail = shape[: len(shape) - len(batch)], shape[len(shape) - len(batch) :]
-    options = {
+    options: dict[str, Any] = {
         "softness": softness,
         "mode": mode,
         "method": method,
@@ -172,6 +172,10 @@ def categorical(
         raise ValueError(f"{draws} draws without replacement cannot exceed the {n} categories")
     scores = jax.random.gumbel(key, logits.shape, logits.dtype, mode=rng_mode) + logits
     _, index = axiswise.top_k(scores, draws, axis, **options)
+    if index is None:
+        raise ValueError(
+            f"Invalid method: {method!r} has no soft top-k index, needed without replacement"
+        )
     return jnp.moveaxis(index, axis, 0).reshape((*shape, n))
 
 
@@ -207,7 +211,7 @@ def choice(
     """
     _check(mode, noise, "gumbel")
     shape = _shape(shape)
-    array = jnp.arange(operator.index(a)) if np.ndim(a) == 0 else jnp.asarray(a)
+    array = jnp.arange(_length(a)) if np.ndim(a) == 0 else jnp.asarray(a)
     axis = check_axis(axis, array.ndim)
     n, draws = array.shape[axis], math.prod(shape)
     result = array.shape[:axis] + shape + array.shape[axis + 1 :]
@@ -221,7 +225,7 @@ def choice(
         return jax.random.choice(key, array, shape, replace, p, axis, mode=rng_mode)
     array = as_float(array)
     logits = jnp.zeros(n, array.dtype) if p is None else _log_probability(p)
-    options = {
+    options: dict[str, Any] = {
         "rng_mode": rng_mode,
         "softness": softness,
         "mode": mode,
@@ -268,7 +272,7 @@ def permutation(
     if array.ndim == 0:
         if not jnp.issubdtype(array.dtype, jnp.integer):
             raise TypeError("x must be an integer or at least 1-dimensional.")
-        array = jnp.arange(operator.index(x))
+        array = jnp.arange(int(array))
     axis = check_axis(axis, array.ndim)
     if mode == "hard":
         return jax.random.permutation(key, array, axis, independent, out_sharding=out_sharding)
@@ -280,16 +284,14 @@ def permutation(
     array = as_float(array)
     lines = array.shape if independent else (n,)
     scores = jax.random.gumbel(key, lines, array.dtype, mode=rng_mode)
-    index = axiswise.argsort(
-        scores,
-        axis if independent else 0,
-        descending=True,
-        softness=softness,
-        mode=mode,
-        method=method,
-        standardize=standardize,
-        ot_kwargs=ot_kwargs,
-    )
+    options: dict[str, Any] = {
+        "softness": softness,
+        "mode": mode,
+        "method": method,
+        "standardize": standardize,
+        "ot_kwargs": ot_kwargs,
+    }
+    index = axiswise.argsort(scores, axis if independent else 0, descending=True, **options)
     select = selection.take_along_axis if independent else selection.take
     return select(array, index, axis)
 
@@ -326,13 +328,12 @@ def multinomial(
     p = as_float(p)
     shape = _broadcast_shape("p", shape, p.shape)
     if mode == "hard":
-        dtype = dtype or p.dtype
-        n = jnp.asarray(n, p.dtype)
-        return jax.random.multinomial(key, n, p, shape=shape, dtype=dtype, unroll=unroll)
+        count, dtype = jnp.asarray(n, p.dtype), dtype or p.dtype
+        return jax.random.multinomial(key, count, p, shape=shape, dtype=dtype, unroll=unroll)
     keys = jax.random.split(key, _count(n))
     logits = _log_probability(jnp.broadcast_to(p, shape))
 
-    options = {
+    options: dict[str, Any] = {
         "softness": softness,
         "mode": mode,
         "method": method,
@@ -380,6 +381,14 @@ def _broadcast_shape(name: str, shape: Shape | None, least: tuple[int, ...]) -> 
             f"shape must be broadcast-compatible with the {least} of {name}, got {shape}"
         )
     return shape
+
+
+def _length(a: Any) -> int:
+    """The n of an integer that stands for arange(n)."""
+    try:
+        return operator.index(a)
+    except TypeError:
+        raise TypeError(f"a must be an integer or at least 1-dimensional, got {a}") from None
 
 
 def _count(n: int) -> int:

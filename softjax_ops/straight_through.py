@@ -50,8 +50,8 @@ def _attach_leaf(value: Any, slope: Any) -> Any:
 
 def _attach_tree(value: Any, slope: Any) -> Any:
     """Leafwise; where either leaf is None the leaf of `value` is returned as it is."""
-    tree_value = jax.tree.structure(value, is_leaf=_is_none)
-    tree_slope = jax.tree.structure(slope, is_leaf=_is_none)
+    tree_value: Any = jax.tree.structure(value, is_leaf=_is_none)
+    tree_slope: Any = jax.tree.structure(slope, is_leaf=_is_none)
     if tree_value != tree_slope:
         raise ValueError(
             "straight-through: the hard and the soft branch must return the same pytree, "

@@ -141,6 +141,10 @@ def test_empty_draws():
     assert random.permutation(KEY, 0).shape == (0,)
 
 
+def _without_replacement(method):
+    return random.categorical(KEY, P, shape=(2,), replace=False, method=method)
+
+
 @pytest.mark.parametrize(
     ("error", "call", "message"),
     (
@@ -160,6 +164,8 @@ def test_empty_draws():
         (ValueError, lambda: random.choice(KEY, 4, (5,), False), "cannot exceed"),
         (ValueError, lambda: random.choice(KEY, 3, p=P), r"p must have shape \(3,\)"),
         (ValueError, lambda: random.choice(KEY, 3, method="x"), "Invalid method"),
+        (TypeError, lambda: random.choice(KEY, 1.5), "a must be an integer or at least 1-dim"),
+        (ValueError, lambda: _without_replacement("sorting_network"), "needed without replacement"),
         (TypeError, lambda: random.permutation(KEY, 1.5), "x must be an integer or at least 1-dim"),
         (ValueError, lambda: random.permutation(KEY, P, 1), "out of bounds"),
         (NotImplementedError, lambda: random.permutation(KEY, P, out_sharding=1), "out_sharding"),
