@@ -230,7 +230,7 @@ def check_convergence(case: Case, mode: str, n: int) -> dict[str, float]:
         dist_to_hard, dist_to_hard_90: m, the same for dist alone, median and 90th percentile.
     """
     poses, zero = random_poses(case, n, seed=5, apart=(0.9, 1.1)), np.zeros((n, 18))
-    hard = evaluator(case, "hard")(zero, poses, 1.0)[1]
+    hard = _hard(case, poses)
     soft = [evaluator(case, mode)(zero, poses, s)[1] for s in (0.02, 0.01, 0.005)]
     changes = [np.median(_apart(soft[i], soft[i + 1])) for i in (0, 1)]
     depth = np.abs(_deepest(soft[-1]) - _deepest(hard))
@@ -240,6 +240,14 @@ def check_convergence(case: Case, mode: str, n: int) -> dict[str, float]:
         "dist_to_hard": float(np.median(depth)),
         "dist_to_hard_90": float(np.quantile(depth, 0.9)),
     }
+
+
+def _hard(case: Case, poses: Poses) -> Hit:
+    """The hard contacts, leaves (n, k, ...)."""
+    n = len(poses.pos)
+    parts = [_compare(case, True)(poses[rows])[0] for rows in _chunks(n)]
+    contact = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
+    return Hit(contact.dist, contact.pos, contact.frame, contact.presence)
 
 
 def _deepest(hit: Hit) -> np.ndarray:

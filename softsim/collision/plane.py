@@ -37,8 +37,9 @@ def plane_sphere(part: Part, plane: Geom, sphere: Geom) -> Hit:
 def plane_capsule(part: Part, plane: Geom, capsule: Geom) -> Hit:
     """Two contacts, below the capsule's two ends; tangents follow its axis where it lies.
 
-    MuJoCo aligns the frame with the axis unless that stands within 30 degrees of the normal. (On a
-    tilted plane MJX's frame is then not orthogonal; MuJoCo's own, and this one, is.)
+    As in MJX the frame is aligned with the axis unless that stands within 30 degrees of the normal.
+    (On a tilted plane MJX's frame is then skew; this one is orthonormal, with the same tangent up
+    to its component along the normal.)
     """
     n, axis = plane.mat[:, 2], capsule.mat[:, 2]
     half = axis * capsule.size[1]

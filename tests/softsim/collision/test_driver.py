@@ -8,9 +8,12 @@ import pytest
 from mujoco import mjx
 
 from softsim.collision import collide, unsupported_meshes, unsupported_pairs
-from softsim.softening import Softening
+from softsim.softening import Part, Softening
 
-FIELDS = ["dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction", "solimp", "dim", "geom", "efc_address"]
+FIELDS = (
+    *("dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction", "solimp"),
+    *("dim", "geom", "efc_address"),
+)
 
 
 def ball(x: float, options: str = "", size: str = "0.1", kind: str = "sphere") -> str:
@@ -26,20 +29,21 @@ def scene(bodies: str, extra: str = "", numeric: str = "", assets: str = "") -> 
       {bodies}</worldbody><contact>{extra}</contact></mujoco>""")
 
 
+ALONE = 'conaffinity="0"'
 BALLS = (
     ball(0, 'priority="1" friction=".3 .01 .001" solref=".01 .9"')
-    + ball(0.15, 'condim="4" solmix="3" name="b"')
-    + ball(0.3, 'condim="1" solref="-100 -10" margin=".1" name="a"')
-    + ball(0.45, 'condim="6" solmix="0"')
-    + ball(0.6, 'condim="4"', "0.05 0.1", "capsule")
+    + ball(0.15, 'solmix="3" name="b"')
+    + ball(0.3, 'solref="-100 -10" margin=".1" name="a"')
+    + ball(0.45, f'condim="6" solmix="0" {ALONE}')
+    + ball(0.6, f'condim="4" euler="90 0 0" {ALONE}', "0.05 0.1", "capsule")
 )
-EXPLICIT = '<pair geom1="a" geom2="b" condim="3" margin=".05" friction="1 1 .1 .2 .3"/>'
+EXPLICIT = '<pair geom1="a" geom2="b" condim="4" margin=".05" friction="1 1 .1 .2 .3"/>'
 
 
 def compare(m: mujoco.MjModel) -> None:
     model = mjx.put_model(m)
-    data = mjx.kinematics(model, mjx.make_data(model))
-    expected = mjx.collision(model, data)._impl.contact
+    data = jax.jit(mjx.kinematics)(model, mjx.make_data(model))
+    expected = jax.jit(mjx.collision)(model, data)._impl.contact
     ours = jax.jit(collide)(model, data, Softening.hard())
     assert set(np.asarray(ours.weight)) <= {0.0, 1.0}
     for name in FIELDS:
@@ -60,6 +64,17 @@ def test_contacts_and_their_parameters_are_those_of_mjx(numeric: str) -> None:
     compare(scene(BALLS, EXPLICIT, numeric))
 
 
+def test_capsule_frames_on_a_tilted_plane_are_orthonormal() -> None:
+    # MJX's is skew where the capsule stands upright on a tilted plane
+    model = mjx.put_model(scene(ball(0, "", "0.05 0.02", "capsule")))
+    data = jax.jit(mjx.kinematics)(model, mjx.make_data(model))
+    frame = np.asarray(jax.jit(collide)(model, data, Softening.hard()).frame[0])
+    normal, y = frame[0], np.array([0.0, 1.0, 0.0])
+    np.testing.assert_allclose(frame @ frame.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(frame), 1.0, atol=1e-12)
+    np.testing.assert_allclose(np.cross(frame[1], y - normal * normal[1]), 0.0, atol=1e-12)
+
+
 def test_no_contacts() -> None:
     model = mjx.put_model(scene(""))
     contact = collide(model, mjx.make_data(model), Softening.soft())
@@ -69,11 +84,11 @@ def test_no_contacts() -> None:
 
 def test_soft_mask_fades_through_the_margin() -> None:
     model = mjx.put_model(scene(ball(0)))
-    data = mjx.kinematics(model, mjx.make_data(model))
+    data = jax.jit(mjx.kinematics)(model, mjx.make_data(model))
 
     def weight(height: jax.Array) -> jax.Array:
         moved = data.replace(geom_xpos=data.geom_xpos.at[1, 2].add(height))
-        return collide(model, moved, Softening.soft()).weight[0]
+        return collide(model, moved, Softening(mask=Part(0.05, "c1"))).weight[0]
 
     heights = jnp.linspace(-0.1, 0.1, 401)
     weights, slopes = jax.jit(jax.vmap(jax.value_and_grad(weight)))(heights)
@@ -83,15 +98,15 @@ def test_soft_mask_fades_through_the_margin() -> None:
 
 
 def test_select_takes_arrays_and_static_fields() -> None:
-    model = mjx.put_model(scene(BALLS))
-    contact = collide(model, mjx.make_data(model), Softening.hard())
+    model = mjx.put_model(scene(ball(0) + ball(0.5, 'condim="4" conaffinity="0"') + ball(1)))
+    contact = jax.jit(collide)(model, mjx.make_data(model), Softening.hard())
     some = contact.select(np.array([2, 0]))
     assert some.dim == (contact.dim[2], contact.dim[0])
     np.testing.assert_array_equal(some.dist, contact.dist[np.array([2, 0])])
 
 
 def test_pairs_without_a_collider_are_named() -> None:
-    m = scene(ball(0, 'name="egg"', "0.1 0.1 0.2", "ellipsoid") + ball(1, "", "1 1 1", "box"))
+    m = scene(ball(0, 'name="egg"', "0.1 0.1 0.2", "ellipsoid") + ball(1, "", ".1 .1 .1", "box"))
     assert unsupported_pairs(m) == [(("egg", "geom 2"), ("ELLIPSOID", "BOX"))]
 
 

@@ -19,6 +19,14 @@ N = 192
 # MJX's descent on cylinder distances branches on ties, so its last bits decide in some poses
 DESCENT = {"sphere-cylinder", "capsule-cylinder", "ellipsoid-cylinder", "cylinder-cylinder"}
 
+
+def cheap_in_hard_mode(case: Case):
+    """Derivatives of MJX's descent take long to compile: one such pair in the fast suite."""
+    round_pair = {"ellipsoid", "cylinder"} & {case.second} and case.first != "plane"
+    slow = pytest.mark.slow if round_pair and case.name != "sphere-cylinder" else ()
+    return pytest.param(case, marks=slow)
+
+
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 
 
@@ -44,7 +52,7 @@ def test_soft_contacts_are_smooth_along_sweeps(case: Case) -> None:
     assert result["gradient"] < 0.6, result
 
 
-@every_case
+@pytest.mark.parametrize("case", [cheap_in_hard_mode(c) for c in CASES], ids=lambda c: c.name)
 def test_hard_gradients_are_finite_in_every_pose(case: Case) -> None:
     assert check_finite(case, N, "hard") == 1.0
 
