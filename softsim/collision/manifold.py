@@ -26,6 +26,7 @@ from softsim.softening import Part
 PLATEAU, EDGE = 2.0, 0.4
 """Length of a plateau and of the switch at its end, relative to the width of a plain switch."""
 
+NONE = 1e-9
 OUTSIDE = 4.0
 """Penalty on a point that does not touch, relative to the largest distance of one that does."""
 
@@ -79,25 +80,18 @@ def ruled_out(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return 1 - saturate(2 * truth)
 
 
-def first(part: Part, member: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Soft index of the first member; of any point if there is none.
-
-    Args:
-        part: settings of the collision part.
-        member: truth values.
-    """
+def first(member: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Soft index of the first of the members; sums to less than 1 if there are none."""
     before = jnp.cumprod(1 - member)
     index = member * jnp.concatenate([jnp.ones_like(before[:1]), before[:-1]])
-    total = jnp.sum(index)
-    spare = width(part, 1e-2) + (total == 0)
-    return (index + spare / index.size) / (total + spare)
+    return index / jnp.maximum(jnp.sum(index), NONE)
 
 
 def first_max(
     part: Part, score: Float[Array, " n"], scale: Float[Array, ""] | float = 1.0
 ) -> Float[Array, " n"]:
     """Soft argmax whose ties go to the first; `scale` is that of the scores."""
-    return first(part, at_least(part, score, soft_max(part, score, scale), scale))
+    return first(at_least(part, score, soft_max(part, score, scale), scale))
 
 
 def peak(x: Float[Array, " n"]) -> Float[Array, ""]:
@@ -131,7 +125,7 @@ def four_points(
         return first_max(part, inside - OUTSIDE * scale * ruled_out(member), scale)
 
     # a outlives the other points when the touching face changes: they are in place when a moves
-    index_a = first(part, 1 - (1 - member) ** 4)
+    index_a = first(1 - (1 - member) ** 4)
     a = pick(index_a, points)
     index_b = furthest(jnp.sum((points - a) ** 2, axis=1))
     b = pick(index_b, points)
