@@ -62,9 +62,7 @@ def _position(
     elif method == "nearest":
         part = jnp.where(part > 0.5, 1, 0).astype(p.dtype)
     elif method == "midpoint":
-        whole = jnp.abs(p - jnp.round(p)) < 1e-6 * jnp.maximum(number, 1)
-        lower = jnp.where(whole, jnp.round(p), lower)
-        part = jnp.where(whole, 0, 0.5)
+        part = jnp.where(part > 0, 0.5, 0.0).astype(p.dtype)
     bad = jnp.where(jnp.isnan(q), jnp.nan, 0)
     return jnp.nan_to_num(lower).astype(int), part + bad
 

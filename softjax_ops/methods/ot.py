@@ -147,29 +147,28 @@ def _newton(problem: _Problem, mode: str, tolerance: float, max_iter: int) -> Fl
 
 
 def _prices(problem: _Problem, mode: str, options: Options) -> Float[Array, "a"]:
-    """The prices of the anchors, as a function of the scores, anchors and width."""
+    """The prices of the anchors, differentiable in the scores, the anchors and the width."""
     smooth = mode == "smooth"
     tolerance = options.sinkhorn_tol if smooth else options.lbfgs_tol
     max_iter = options.sinkhorn_max_iter if smooth else options.lbfgs_max_iter
-    fixed = (problem.live, problem.mass)
 
     @jax.custom_jvp
-    def solve(z, anchors, width):
-        given = _Problem(z, fixed[0], anchors, fixed[1], width)
-        return _newton(given, mode, tolerance, max_iter)
+    def solve(problem):
+        return _newton(problem, mode, tolerance, max_iter)
 
     @solve.defjvp
     def solve_jvp(primals, tangents):
-        prices = solve(*primals)
+        (problem,), (change,) = primals, tangents
+        prices = solve(problem)
 
         def marginal(z, anchors, width):
-            return _Problem(z, fixed[0], anchors, fixed[1], width).marginal(prices, mode)
+            return problem._replace(z=z, anchors=anchors, width=width).marginal(prices, mode)
 
-        change = jax.jvp(marginal, primals, tangents)[1]
-        given = _Problem(primals[0], fixed[0], primals[1], fixed[1], primals[2])
-        return prices, -jnp.linalg.solve(_hessian(given, prices, mode), change)
+        moved = (change.z, change.anchors, change.width)
+        shift = jax.jvp(marginal, (problem.z, problem.anchors, problem.width), moved)[1]
+        return prices, -jnp.linalg.solve(_hessian(problem, prices, mode), shift)
 
-    return solve(problem.z, problem.anchors, problem.width)
+    return solve(problem)
 
 
 def _plan(

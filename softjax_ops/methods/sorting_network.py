@@ -23,7 +23,7 @@ def _layers(length: int) -> tuple[Int[Array, "l n"], Bool[Array, "l n"]]:
     i = np.arange(length)
     blocks = [2**b for b in range(1, length.bit_length())]
     pairs = [(block, block >> s) for block in blocks for s in range(1, block.bit_length())]
-    partner = np.array([i ^ stride for _, stride in pairs]).reshape(-1, length)
+    partner = np.array([i ^ stride for _, stride in pairs], int).reshape(-1, length)
     larger = np.array([((i & s) == 0) == ((i & b) == 0) for b, s in pairs], bool)
     return jnp.asarray(partner), jnp.asarray(larger.reshape(-1, length))
 

@@ -22,7 +22,6 @@ EXACT_MASK = [case for case in EVERY if case[0] != "sorting_network"]
 there: it only takes away the influence of the masked entries."""
 
 
-
 def cases(chosen, fast):
     """The chosen cases; those beside the fast ones run with the slow tests."""
     slow = [pytest.param(*case, marks=pytest.mark.slow) for case in chosen if case not in fast]
@@ -283,3 +282,13 @@ def test_gradient_is_finite_at_ties_and_extremes(method, mode):
         for softness in (1e-2, 0.1, 100.0):
             for part in gradient(x, softness):
                 assert jnp.all(jnp.isfinite(part))
+
+
+@cases([("neuralsort", mode) for mode in ("smooth", "c0", "c1", "c2")], FAST + ALSO_FAST)
+@pytest.mark.parametrize("softness", [0.03, 0.5])
+def test_neuralsort_ranks_are_normalised_columns(method, mode, softness):
+    x = rows().at[3].set(0).at[3, 5].set(-1.0)
+    out = operators(method, mode)(x, softness, ALL)
+    index = out["index"][:, ::-1]
+    expected = jnp.einsum("bkn,k->bn", index, jnp.arange(1.0, N + 1)) / index.sum(1)
+    np.testing.assert_allclose(out["rank"], expected, atol=1e-8)
