@@ -3,6 +3,7 @@
 A new pair is one row of `CASES`.
 """
 
+import copy
 from dataclasses import dataclass
 from functools import cache
 
@@ -96,15 +97,36 @@ class Poses(eqx.Module):
 
 
 @cache
-def model(case: Case, x64: bool = True) -> tuple[mjx.Model, mjx.Data]:
-    """The two geoms alone in a world, the first fixed and the second free; float64 or float32."""
+def mujoco_model(case: Case) -> mujoco.MjModel:
+    """The two geoms alone in a world, the first fixed and the second free."""
     first, second = SHAPES[case.first].xml, SHAPES[case.second].xml
-    xml = f"""<mujoco><asset>{ASSETS}</asset><worldbody><geom {first}/>
-      <body><freejoint/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/><geom {second}/></body>
-      </worldbody></mujoco>"""
+    return mujoco.MjModel.from_xml_string(f"""<mujoco>
+      <option ccd_tolerance="1e-9" ccd_iterations="200"/><asset>{ASSETS}</asset><worldbody>
+      <geom {first}/><body><freejoint/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>
+      <geom {second}/></body></worldbody></mujoco>""")
+
+
+@cache
+def model(case: Case, x64: bool = True) -> tuple[mjx.Model, mjx.Data]:
+    """The same for MJX; float64 or float32."""
     with jax.enable_x64(x64):
-        m = mjx.put_model(mujoco.MjModel.from_xml_string(xml))
+        m = mjx.put_model(mujoco_model(case))
         return m, mjx.make_data(m)
+
+
+def exact_distance(case: Case, poses: Poses) -> Float[np.ndarray, " n"]:
+    """m, signed distance of the two geoms by MuJoCo's own convex collider."""
+    m = copy.copy(mujoco_model(case))
+    d = mujoco.MjData(m)
+    mujoco.mj_forward(m, d)
+    m.geom_rbound[:] = 1.0
+    found = np.zeros(len(poses.pos))
+    for i in range(len(found)):
+        m.geom_size[:] = poses.size[i]
+        d.geom_xpos[:] = poses.pos[i]
+        d.geom_xmat[:] = poses.mat[i].reshape(2, 9)
+        found[i] = mujoco.mj_geomDistance(m, d, 0, 1, 100.0, np.zeros(6))
+    return found
 
 
 def random_poses(

@@ -12,7 +12,14 @@ import numpy as np
 from mujoco import mjx
 from mujoco.mjx import GeomType
 
-from experiments.bench.contact_cases import Case, Poses, mixed_poses, model, random_poses
+from experiments.bench.contact_cases import (
+    Case,
+    Poses,
+    exact_distance,
+    mixed_poses,
+    model,
+    random_poses,
+)
 from softsim._mjx import geom_groups
 from softsim.collision import PAIRS, Hit, collide, shapes
 from softsim.softening import Part, Softening
@@ -228,17 +235,23 @@ def check_convergence(case: Case, mode: str, n: int) -> dict[str, float]:
         order: log2 of the ratio of two successive median changes (2 per halving: order 1).
         to_hard: m, median distance of the last from the hard contacts, dist and pos.
         dist_to_hard, dist_to_hard_90: m, the same for dist alone, median and 90th percentile.
+        dist_to_exact, hard_to_exact: m, median error of the soft and the hard dist against
+            `mujoco.mj_geomDistance`, where the shapes overlap by at most 5 mm.
     """
     poses, zero = random_poses(case, n, seed=5, apart=(0.9, 1.1)), np.zeros((n, 18))
     hard = _hard(case, poses)
     soft = [evaluator(case, mode)(zero, poses, s)[1] for s in (0.02, 0.01, 0.005)]
     changes = [np.median(_apart(soft[i], soft[i + 1])) for i in (0, 1)]
     depth = np.abs(_deepest(soft[-1]) - _deepest(hard))
+    exact = exact_distance(case, poses)
+    shallow = exact > -0.005
     return {
         "order": float(np.log2(changes[0] / changes[1])) if changes[1] > 1e-12 else np.inf,
         "to_hard": float(np.median(_apart(soft[-1], hard))),
         "dist_to_hard": float(np.median(depth)),
         "dist_to_hard_90": float(np.quantile(depth, 0.9)),
+        "dist_to_exact": float(np.median(np.abs(_deepest(soft[-1]) - exact)[shallow])),
+        "hard_to_exact": float(np.median(np.abs(_deepest(hard) - exact)[shallow])),
     }
 
 

@@ -61,7 +61,8 @@ def test_hard_gradients_are_finite_in_every_pose(case: Case) -> None:
 def test_soft_contacts_approach_hard_ones(case: Case) -> None:
     result = check_convergence(case, "smooth", N)
     assert result["order"] > 0.7, result
-    assert result["dist_to_hard"] < 1e-3, result
+    # MJX's descent leaves an error of 1 mm where the soft minimiser is exact
+    assert min(result["dist_to_hard"], result["dist_to_exact"]) < 2e-4, result
 
 
 @pytest.mark.slow
