@@ -1,0 +1,24 @@
+"""Benchmarks: `python -m experiments.bench <name> [options]`; `--help` after a name explains it."""
+
+import importlib
+import sys
+from typing import Literal, get_args
+
+import tyro
+
+Name = Literal["operators", "contact", "engine"]
+
+
+def main() -> None:
+    """Run one benchmark: operators (beside SoftJAX), contact, or engine."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name not in get_args(Name):
+        names = ", ".join(get_args(Name))
+        print(f"usage: python -m experiments.bench <{names}> [options]")
+        sys.exit(0 if name in ("-h", "--help") else 2)
+    module = importlib.import_module(f"experiments.bench.{name}")
+    module.main(tyro.cli(module.Args, args=sys.argv[2:], prog=f"experiments.bench {name}"))
+
+
+if __name__ == "__main__":
+    main()
