@@ -4,6 +4,9 @@ Sums over components are written out: XLA turns them into one vectorised loop ov
 where a reduction over an axis of length 3 becomes a scalar loop, ten times slower on a CPU.
 """
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,29 +20,31 @@ SMALL_SQUARE = 1e-4
 """rad^2; below it the first term left out of `quat_exp`'s series is under the float64 rounding."""
 
 
+def planes(x: Float[Array, "k *n"]) -> list[Float[Array, "*n"]]:
+    """The k components. Their derivatives are gathered by one concatenation."""
+    return [part.reshape(x.shape[1:]) for part in jax.lax.split(x, (1,) * x.shape[0])]
+
+
 def cross(a: Vectors, b: Vectors) -> Vectors:
     """Cross product a x b, column by column."""
-    return jnp.stack(
-        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    )
+    (a0, a1, a2), (b0, b1, b2) = planes(a), planes(b)
+    return jnp.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0])
 
 
 def dot(a: Float[Array, "k *n"], b: Float[Array, "k *n"]) -> Float[Array, "*n"]:
     """Inner products, column by column."""
-    total = a[0] * b[0]
-    for k in range(1, a.shape[0]):
-        total += a[k] * b[k]
-    return total
+    return functools.reduce(operator.add, map(operator.mul, planes(a), planes(b)))
 
 
 def rotate(mat: Matrices, vec: Vectors) -> Vectors:
     """Matrix-vector products mat @ vec, column by column."""
-    return mat[:, 0] * vec[0] + mat[:, 1] * vec[1] + mat[:, 2] * vec[2]
+    return jnp.stack([dot(row, vec) for row in planes(mat)])
 
 
 def compose(a: Matrices, b: Matrices) -> Matrices:
     """Matrix products a @ b, column by column."""
-    return a[:, 0, None] * b[0] + a[:, 1, None] * b[1] + a[:, 2, None] * b[2]
+    columns = planes(b.swapaxes(0, 1))
+    return jnp.stack([rotate(a, column) for column in columns], axis=1)
 
 
 def matrices_first(mat: Float[Array, "n 3 3"]) -> Matrices:
@@ -52,23 +57,6 @@ def matrices_last(mat: Matrices) -> Float[Array, "n 3 3"]:
     return jnp.moveaxis(mat, -1, 0)
 
 
-def skew(a: Vectors) -> Matrices:
-    """Matrices [a] with [a] @ b = a x b."""
-    zero = jnp.zeros_like(a[0])
-    rows = [[zero, -a[2], a[1]], [a[2], zero, -a[0]], [-a[1], a[0], zero]]
-    return jnp.stack([jnp.stack(row) for row in rows])
-
-
-def outer(a: Vectors, b: Vectors) -> Matrices:
-    """Outer products a b', column by column."""
-    return a[:, None] * b[None]
-
-
-def identity(dtype: jnp.dtype) -> Float[Array, "3 3 1"]:
-    """Unit matrix, to be broadcast over columns."""
-    return jnp.eye(3, dtype=dtype)[:, :, None]
-
-
 def normalize(q: Quats) -> Quats:
     """Unit quaternions. At the zero quaternion: value (1, 0, 0, 0) as in MuJoCo, gradient 0."""
     square = dot(q, q)
@@ -79,12 +67,13 @@ def normalize(q: Quats) -> Quats:
 
 def quat_mul(a: Quats, b: Quats) -> Quats:
     """Hamilton products a b, (w, x, y, z)."""
+    (a0, a1, a2, a3), (b0, b1, b2, b3) = planes(a), planes(b)
     return jnp.stack(
         [
-            a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3],
-            a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2],
-            a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1],
-            a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0],
+            a0 * b0 - a1 * b1 - a2 * b2 - a3 * b3,
+            a0 * b1 + a1 * b0 + a2 * b3 - a3 * b2,
+            a0 * b2 - a1 * b3 + a2 * b0 + a3 * b1,
+            a0 * b3 + a1 * b2 - a2 * b1 + a3 * b0,
         ]
     )
 
@@ -103,7 +92,13 @@ def quat_exp(turn: Vectors) -> Quats:
 
 
 def quat_to_mat(q: Quats) -> Matrices:
-    """Rotation matrices of unit quaternions: (w^2 - u'u) 1 + 2 u u' + 2 w [u]."""
-    w, u = q[0], q[1:]
-    diagonal = (w * w - dot(u, u)) * identity(q.dtype)
-    return diagonal + 2 * outer(u, u) + 2 * w * skew(u)
+    """Rotation matrices of unit quaternions."""
+    w, x, y, z = planes(q)
+    ww, xx, yy, zz = w * w, x * x, y * y, z * z
+    xy, xz, yz, wx, wy, wz = (2 * p for p in (x * y, x * z, y * z, w * x, w * y, w * z))
+    rows = (
+        (ww + xx - yy - zz, xy - wz, xz + wy),
+        (xy + wz, ww - xx + yy - zz, yz - wx),
+        (xz - wy, yz + wx, ww - xx - yy + zz),
+    )
+    return jnp.stack([jnp.stack(row) for row in rows])
