@@ -33,7 +33,8 @@ class Finding:
         stage: what was differentiated.
         wrt: with respect to which input.
         verdict: "ok"; "zero" (nothing depends on this input); "not finite"; "jump nearby"
-            (differences do not settle as their step shrinks); "off" (they settle elsewhere).
+            (differences grow as their step shrinks); "off" (they settle elsewhere: a kink at this
+            state, where a derivative is one-sided, or a wrong derivative).
         norm: Frobenius norm of the derivative.
         error: |AD - differences| / |differences|, with the smaller of two steps.
     """
@@ -148,17 +149,19 @@ def _find(
     stage: str, wrt: str, exact: np.ndarray, coarse: np.ndarray, fine: np.ndarray, tol: float
 ) -> Finding:
     scale = max(float(np.linalg.norm(fine)), np.finfo(fine.dtype).tiny)
-    norm, error = float(np.linalg.norm(exact)), float(np.linalg.norm(exact - fine)) / scale
-    unsettled = float(np.linalg.norm(coarse - fine)) / scale
+    norm, miss = float(np.linalg.norm(exact)), float(np.linalg.norm(exact - fine))
+    coarse_miss = float(np.linalg.norm(exact - coarse))
+    error = miss / scale
+    # differences converge like the square of their step, and grow like its inverse at a jump
+    converging = miss < 0.35 * coarse_miss and error < 0.1
     if not np.isfinite(exact).all():
         verdict: Verdict = "not finite"
     elif norm == 0 and not np.any(fine):
-        verdict = "zero"
-        error = 0.0
-    elif error <= tol:
+        verdict, error = "zero", 0.0
+    elif error <= tol or converging:
         verdict = "ok"
     else:
-        verdict = "jump nearby" if unsettled > 0.5 * error else "off"
+        verdict = "jump nearby" if miss > 1.5 * coarse_miss else "off"
     return Finding(stage, wrt, verdict, norm, error)
 
 
@@ -174,7 +177,7 @@ def _advice(
         )
     for verdict, words in (
         ("jump nearby", "the value itself jumps or kinks here: soften `collision` and `mask`"),
-        ("off", "differences settle on another value"),
+        ("off", "differences settle on another value: a kink at this state, or a wrong derivative"),
     ):
         stages = sorted({f.stage for f in findings if f.verdict == verdict})
         if stages:
