@@ -11,8 +11,8 @@ of the best is
 
     w_i = m_i (1 - m_1) ... (1 - m_(i-1)),
 
-which is smooth in every m, and the hard first index where m is 0 or 1. Soft, the best are all
-within two widths of the largest score, so that a tie is far from any change of m.
+which is smooth in every m, and the hard first index where m is 0 or 1. Soft, all
+within two widths of the largest score are best, so that a tie is far from any change of m.
 """
 
 import jax
@@ -26,9 +26,10 @@ from softsim.softening import Part
 PLATEAU, EDGE = 2.0, 0.4
 """Length of a plateau and of the switch at its end, relative to the width of a plain switch."""
 
+SHARE = 0.25
+"""Width of the switch between two points, relative to the largest distance, at softness 1."""
+
 NONE = 1e-9
-OUTSIDE = 4.0
-"""Penalty on a point that does not touch, relative to the largest distance of one that does."""
 
 
 def soft_index(
@@ -115,14 +116,14 @@ def four_points(
         points: m, in any one frame.
         member: truth values, which points touch.
         normal: unit, of the plane in which the area is measured.
-        size: m, of the shapes; areas much smaller than its square count as zero.
+        size: m, of the shapes; points closer than a width count as one.
     """
-    tiny = (1e-2 * size) ** 2
+    tiny = (1e-4 * size + width(part, 2 * size)) ** 2
 
     def furthest(distance: Float[Array, " n"]) -> Float[Array, " n"]:
-        inside = distance * member
-        scale = peak(inside) + tiny
-        return first_max(part, inside - OUTSIDE * scale * ruled_out(member), scale)
+        # where all distances are 0 the members still win; elsewhere this adds nothing
+        inside = (distance + tiny * jnp.exp(-distance / tiny)) * member
+        return first_max(part, inside, SHARE * (peak(inside) + NONE * tiny))
 
     # a outlives the other points when the touching face changes: they are in place when a moves
     index_a = first(1 - (1 - member) ** 4)

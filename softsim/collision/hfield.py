@@ -1,0 +1,187 @@
+"""A height field against a sphere, capsule, box or mesh: one convex prism per triangle of the grid.
+
+The prisms under the geom's bounding sphere collide one by one; of all their contacts the manifold
+takes four among the deepest. The window of grid cells moves in whole cells: soft, a cell fades in
+from the window's rim, so that nothing jumps.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from mujoco.mjx import GeomType
+
+import softjax_ops as sj
+from softsim.collision.capsule_convex import capsule_near
+from softsim.collision.contract import Convex, Geom, HField, Hit, pair
+from softsim.collision.convex import SKIN, settled, sphere_near
+from softsim.collision.convex_convex import convex_near
+from softsim.collision.manifold import (
+    at_least,
+    four_points,
+    pick,
+    ruled_out,
+    saturate,
+    soft_max,
+    unique,
+)
+from softsim.collision.numerics import frame, soft, unit
+from softsim.collision.polygon import inradius
+from softsim.softening import Part
+
+G = TypeVar("G", bound=Geom)
+Contacts = tuple[Float[Array, " k"], Float[Array, "k 3"], Float[Array, "k 3"], Float[Array, " k"]]
+"""dist (m), pos (m), normal (away from the geom) and weight of k contacts with one prism."""
+
+# corners 0 to 2 are the triangle on the base, 3 to 5 the one on the surface
+_FACES = np.array([[0, 1, 2, 0], [3, 4, 5, 3], [0, 3, 5, 1], [0, 2, 4, 3], [2, 1, 5, 4]])
+_EDGES = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [3, 5], [4, 5], [0, 3], [1, 5], [2, 4]])
+_FACES_OF_EDGE = np.array([[0, 2], [0, 4], [0, 3], [1, 3], [1, 2], [1, 4], [2, 3], [2, 4], [3, 4]])
+_SURFACE = 1
+# grid corners of the two triangles of a cell, as (column, row), counter-clockwise from above
+_TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]])
+
+
+def _cells(field: HField, center: Float[Array, "3"], radius: Float[Array, ""]) -> Int[Array, "w 2"]:
+    """(column, row) of the cells in a window of static shape that starts at `center - radius`."""
+    count = jnp.array(field.data.shape) - 1
+    start = (center[:2] - radius + field.size[:2]) / (2 * field.size[:2]) * count
+    start = jnp.clip(jnp.floor(start), -count, count).astype(int)
+    columns, rows = field.subgrid
+    window = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
+    return jnp.clip(start + window, 0, count - 1)
+
+
+def _prism(field: HField, corners: Int[Array, "3 2"]) -> Convex:
+    """The prism between the base and the triangle of three grid points, about its centroid."""
+    step = 2 * field.size[:2] / (jnp.array(field.data.shape) - 1)
+    flat = step * corners - field.size[:2]
+    height = field.data[corners[:, 0], corners[:, 1]] * field.size[2]
+    top = jnp.concatenate([flat, height[:, None]], axis=1)
+    base = jnp.concatenate([flat, jnp.full_like(height[:, None], -field.size[3])], axis=1)
+    vert = jnp.concatenate([base[jnp.array([0, 2, 1])], top])
+    center = jnp.mean(vert, axis=0)
+    vert = vert - center
+    face = vert[_FACES]
+    normal = jnp.cross(face[:, 2] - face[:, 1], face[:, 0] - face[:, 1])
+    normal, _ = unit(normal, jnp.array([0.0, 0.0, 1.0], normal.dtype))
+    return Convex(
+        center,
+        jnp.eye(3, dtype=vert.dtype),
+        jnp.ones_like(center),
+        vert,
+        face,
+        normal,
+        jnp.asarray(_EDGES),
+        normal[_FACES_OF_EDGE],
+    )
+
+
+def _fade(
+    part: Part,
+    field: HField,
+    cells: Int[Array, "w 2"],
+    center: Float[Array, "3"],
+    radius: Float[Array, ""],
+) -> Float[Array, " w"]:
+    """Truth value that a cell is in the window; soft, 0 where the window takes in new cells."""
+    half = field.size[:2] / (jnp.array(field.data.shape) - 1)
+    middle = (2 * cells + 1) * half - field.size[:2]
+    beyond = jnp.max(jnp.abs(middle - center[:2]) - half, axis=1)
+    inside = saturate(4 - 4 * beyond / radius)
+    return jnp.maximum(inside, float(part.mode == "hard"))
+
+
+def _collide(
+    part: Part,
+    field: HField,
+    geom: G,
+    touch: Callable[[G, Convex], Contacts],
+    radius: Float[Array, ""],
+) -> Hit:
+    """Four contacts of a geom with the prisms near it.
+
+    Args:
+        part: settings of the collision part.
+        field: the height field.
+        geom: the other geom, world frame.
+        touch: its contacts with one prism, all in the frame of the height field.
+        radius: m, half width of the window of cells.
+    """
+    center, turn = field.mat.T @ (geom.pos - field.pos), field.mat.T @ geom.mat
+    geom = replace(geom, pos=center, mat=turn)
+    field = jax.tree.map(lambda x: x.astype(geom.pos.dtype), field)
+    cells = _cells(field, center, radius)
+    corners = (cells[None, :, None] + _TRIANGLES[:, None]).reshape(-1, 3, 2)
+    prisms = jax.vmap(lambda c: _prism(field, c))(corners)
+    dist, pos, normal, weight = jax.vmap(lambda p: touch(geom, p))(prisms)
+
+    # MJX: a contact that would push down, through a crack between prisms, pushes up the surface
+    normal, up = -normal, field.mat[2]
+    upward = sj.greater_equal(normal @ up, 1e-6, **soft(part))[..., None]
+    normal = upward * normal + (1 - upward) * prisms.face_normal[:, None, _SURFACE]
+
+    weight = weight * _fade(part, field, jnp.tile(cells, (2, 1)), center, radius)[:, None]
+    size = jnp.mean(jax.vmap(inradius)(prisms) ** -2) ** -0.5
+    depth, pos, normal, weight = (
+        -dist.ravel(),
+        pos.reshape(-1, 3),
+        normal.reshape(-1, 3),
+        weight.ravel(),
+    )
+    far = 4 * jnp.sqrt(jnp.sum(depth**2))
+    deepest = soft_max(part, depth - far * ruled_out(weight), size)
+    skin = sj.clip(deepest, 0.0, SKIN, **soft(part, size))
+    member = weight * at_least(part, depth, deepest - skin, 2 * size)
+    index = four_points(part, pos, member, jnp.mean(normal, axis=0), size)
+
+    normal, clear = settled(pick(index, normal) @ field.mat.T)
+    frames = jax.vmap(lambda n: frame(part, n))(normal)
+    there = saturate(2.5 * pick(index, weight)) * unique(index) * clear
+    return Hit(-pick(index, depth), field.pos + pick(index, pos) @ field.mat.T, frames, there)
+
+
+def _bounding(part: Part, half: Float[Array, "3"]) -> Float[Array, ""]:
+    """Half width of the window for a box of these half-lengths, m.
+
+    MJX takes the largest half-length and so misses contacts of corners that reach further.
+    """
+    return jnp.where(part.mode == "hard", jnp.max(half), jnp.sqrt(jnp.sum(half**2)))
+
+
+@pair(GeomType.HFIELD, GeomType.SPHERE, ncon=4)
+def hfield_sphere(part: Part, field: HField, sphere: Geom) -> Hit:
+    """Four contacts, one for each of the prisms chosen."""
+
+    def touch(sphere: Geom, prism: Convex) -> Contacts:
+        dist, pos, normal = sphere_near(part, sphere, prism)
+        return dist[None], pos[None], normal[None], jnp.ones_like(dist)[None]
+
+    return _collide(part, field, sphere, touch, sphere.size[0])
+
+
+@pair(GeomType.HFIELD, GeomType.CAPSULE, ncon=4)
+def hfield_capsule(part: Part, field: HField, capsule: Geom) -> Hit:
+    """Four contacts among two for each prism."""
+
+    def touch(capsule: Geom, prism: Convex) -> Contacts:
+        near, weight = capsule_near(part, capsule, prism)
+        return near.dist, near.pos, near.normal, weight
+
+    return _collide(part, field, capsule, touch, capsule.size[0] + capsule.size[1])
+
+
+@pair(GeomType.HFIELD, GeomType.BOX, ncon=4)
+@pair(GeomType.HFIELD, GeomType.MESH, ncon=4)
+def hfield_convex(part: Part, field: HField, convex: Convex) -> Hit:
+    """Four contacts among four for each prism."""
+
+    def touch(convex: Convex, prism: Convex) -> Contacts:
+        dist, pos, normal, weight = convex_near(part, convex, prism)
+        return dist, pos, jnp.broadcast_to(normal, pos.shape), weight
+
+    return _collide(part, field, convex, touch, _bounding(part, convex.size))
