@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from mujoco.mjx import Data, Model
 
@@ -95,7 +96,7 @@ def integrate(
     """
     import diffrax  # takes seconds, and only this needs it
 
-    def rate(t: Float[Array, ""], y: _State, _: None) -> _State:
+    def rate(t: ArrayLike, y: _State, _: None) -> _State:
         ctrl = ctrl0 if config.control == "zoh" else ctrl0 + (ctrl1 - ctrl0) * (t / dt)
         at = d.replace(
             qpos=integrate_pos(m, d.qpos, y.moved, jnp.ones_like(dt)),

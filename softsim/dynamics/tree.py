@@ -126,7 +126,10 @@ def _tree(nq: int, *raw: bytes) -> Tree:
 
 def _nodes(f: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
     """Body, joint (-1: none), parent node (-1: the world) of every node; last node of a body."""
-    body, joint, parent, last = [], [], [], []
+    body: list[int] = []
+    joint: list[int] = []
+    parent: list[int] = []
+    last: list[int] = []
     for b, (num, adr) in enumerate(zip(f["body_jntnum"], f["body_jntadr"])):
         up = last[f["body_parentid"][b]] if b else -1
         for j in range(adr, adr + num) if num else (-1,):
