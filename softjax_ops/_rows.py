@@ -81,17 +81,17 @@ def _softness_rows(softness: Array, shape: tuple[int, ...], axis: int | None) ->
     """The softness with a last axis of length 1: one number, or one per row."""
     if softness.size == 1:
         return softness.reshape((1,))
-    kept = None if axis is None else (*shape[:axis], 1, *shape[axis + 1 :])
+    kept = () if axis is None else (*shape[:axis], 1, *shape[axis + 1 :])
     try:
-        if kept is None or jnp.broadcast_shapes(softness.shape, kept) != kept:
+        if axis is None or jnp.broadcast_shapes(softness.shape, kept) != kept:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"softness must be a scalar or broadcast to {kept or '()'} (one value per row), "
+            f"softness must be a scalar or broadcast to {kept} (one value per row), "
             f"got shape {softness.shape}"
         ) from None
     padded = softness.reshape((1,) * (len(shape) - softness.ndim) + softness.shape)
-    return jnp.moveaxis(padded, axis, -1)
+    return jnp.moveaxis(padded, axis or 0, -1)
 
 
 def _mask(where: ArrayLike, shape: tuple[int, ...]) -> Array:

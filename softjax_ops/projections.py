@@ -14,8 +14,6 @@ p-norm regularisers of Sander et al. (arXiv 2302.01425). The threshold theta mak
 is found by Newton's method on the convex function |max(z - theta, 0)|_e = 1, which needs no sort.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -27,7 +25,10 @@ MAX_NEWTON = 100
 
 def power(base: Float[Array, "..."], exponent: int) -> Float[Array, "..."]:
     """base^exponent for a static exponent >= 0; its derivative at 0 is finite at every order."""
-    return jnp.ones_like(base) if exponent == 0 else math.prod([base] * exponent)
+    out = jnp.ones_like(base)
+    for _ in range(exponent):
+        out = out * base
+    return out
 
 
 def _newton(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:

@@ -40,7 +40,7 @@ class Rows(NamedTuple):
         stop = jax.lax.stop_gradient
         return self._replace(z=stop(self.z), softness=stop(self.softness), scale=stop(self.scale))
 
-    def count(self) -> Float[Array, "... 1"]:
+    def number(self) -> Float[Array, "... 1"]:
         """Number of live entries of each row."""
         return jnp.sum(self.live, axis=-1, keepdims=True).astype(self.z.dtype)
 

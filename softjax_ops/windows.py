@@ -8,7 +8,7 @@ No step subtracts two large prefix sums: float32 stays accurate at any n.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from math import comb
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from softjax_ops.projections import EXPONENT, power
 
-Moments = Mapping[tuple[int, ...], Float[Array, "... n"]]
+Moments = dict[tuple[int, ...], Float[Array, "... n"]]
 """Sums over a window of w times a monomial of centred features, by exponents of the monomial."""
 
 
@@ -99,7 +99,7 @@ def decay_average(u: Float[Array, "... n"], y: Float[Array, "... n"]) -> Float[A
 def _shift(moments: Moments, delta: tuple[Array, ...]) -> Moments:
     """Moments about the centre c from those about c + delta (binomial theorem)."""
     for axis, step in enumerate(delta):
-        moved = {}
+        moved: Moments = {}
         for key, value in moments.items():
             for lower in range(key[axis]):
                 source = (*key[:axis], lower, *key[axis + 1 :])
@@ -112,7 +112,7 @@ def _shift(moments: Moments, delta: tuple[Array, ...]) -> Moments:
 
 def _shear(moments: Moments, slope: Array) -> Moments:
     """Moments of (f, g + slope f) from those of (f, g)."""
-    moved = {}
+    moved: Moments = {}
     for (a, b), value in moments.items():
         for j in range(1, b + 1):
             value = value + power(slope, j) * comb(b, j) * moments[(a + j, b - j)]
@@ -332,8 +332,8 @@ def root_jvp(primals, tangents):
 def _distances(table: WindowTable, u: Array, lo: Array, hi: Array, i: Array) -> list[Array]:
     """Sums of w_j |u_i - u_j|^k over the window [lo_i, hi_i] around each i, for k = 0 .. degree."""
     shape = (2, *lo.shape)
-    ends = (sides(lo, i + 1), sides(i, hi))
-    moments = table.query(*(jnp.broadcast_to(a, shape) for a in ends), Frame((u,), None))
+    first, last = (jnp.broadcast_to(a, shape) for a in (sides(lo, i + 1), sides(i, hi)))
+    moments = table.query(first, last, Frame((u,), None))
     return [(-1) ** k[0] * v[0] + v[1] for k, v in moments.items()]
 
 

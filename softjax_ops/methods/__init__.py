@@ -6,7 +6,7 @@ the tests that run over the table then cover it.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from softjax_ops._checks import SOFT_MODES, check_choice
 from softjax_ops.methods import (
@@ -20,7 +20,8 @@ from softjax_ops.methods import (
 )
 
 
-class Method(NamedTuple):
+@dataclass(frozen=True)
+class Method:
     """What a method offers.
 
     Attributes:

@@ -214,7 +214,7 @@ def values(
     key = jnp.where(rows.live, -rows.x, jnp.inf)
     order = jnp.argsort(key, axis=-1)
     live = jnp.take_along_axis(rows.live, order, axis=-1)
-    number = jnp.maximum(rows.count(), 1)
+    number = jnp.maximum(rows.number(), 1)
     mean = jnp.sum(rows.x, axis=-1, keepdims=True) / number
     w = (mean - jnp.take_along_axis(rows.x, order, axis=-1)) / rows.scale
     w = jnp.where(live, w, 0)
@@ -237,7 +237,7 @@ def rank(rows: Rows, mode: str) -> Float[Array, "... n"]:
     live = jnp.take_along_axis(rows.live, order, axis=-1)
     unit = DEFAULT_SOFTNESS if rows.standardize else 1.0
     z = -jnp.take_along_axis(rows.z, order, axis=-1) * unit / rows.softness
-    number = jnp.maximum(rows.count(), 1)
+    number = jnp.maximum(rows.number(), 1)
     middle, span = (number + 1) / 2, jnp.maximum(number - 1, 1)
     w = (jnp.arange(1, z.shape[-1] + 1) - middle) / span
     y = _isotonic(jnp.where(live, z, 0), jnp.where(live, w, 0), live, mode)

@@ -49,7 +49,7 @@ def _distance_sums(rows: Rows, mode: str) -> Float[Array, "... n"]:
 
 def _scores(rows: Rows, sums: Array, k: Int[Array, "... k"]) -> Float[Array, "... k n"]:
     """The scores of the rows k, -inf where not live."""
-    weight = (rows.count() - 1 - 2 * k)[..., None]
+    weight = (rows.number() - 1 - 2 * k)[..., None]
     scores = (weight * rows.z[..., None, :] - sums[..., None, :]) / rows.softness[..., None]
     floor = jnp.finfo(scores.dtype).min / 4
     return jnp.where(rows.live[..., None, :], scores, floor)
@@ -82,7 +82,7 @@ def _smooth_rank(rows: Rows) -> Float[Array, "... n"]:
     @jax.checkpoint
     def add(total, k):
         weights = project(_scores(rows, sums, k), "smooth")
-        weights = weights * (k < rows.count())[..., None]
+        weights = weights * (k < rows.number())[..., None]
         parts = jnp.stack([jnp.ones_like(k), k + 1], axis=0).astype(weights.dtype)
         return total + jnp.einsum("ck,...kn->c...n", parts, weights), None
 
@@ -101,7 +101,7 @@ class _Sorted(NamedTuple):
         rise: slope of a as a function of u; ascending, equal for equal entries.
         slope: n - 1 - 2 k, with n the number of live entries.
         live: as weights, 0 or 1.
-        count: number of live entries.
+        number: of live entries.
     """
 
     u: Float[Array, "... n"]
@@ -109,7 +109,7 @@ class _Sorted(NamedTuple):
     rise: Float[Array, "... n"]
     slope: Float[Array, "... n"]
     live: Float[Array, "... n"]
-    count: Int[Array, "... 1"]
+    number: Int[Array, "... 1"]
 
     def frame(self, peak: Int[Array, "... n"]) -> Frame:
         """Of each row: about its lowest cost, tilted so that feature 2 is the cost above it."""
@@ -126,7 +126,8 @@ def _windowed_sums(u: Array, live: Array, mode: str) -> tuple[Array, Array]:
     hi = first_true(lambda j: take_at(centre, j) >= centre + 5, i, jnp.full_like(i, n), n)
     frame = Frame((u,), None)
     windows = (jnp.zeros_like(i), lo, hi), (lo - 1, hi - 1, jnp.full_like(i, n - 1))
-    moments = table.query(*(jnp.stack(w) for w in windows), frame)
+    lower, upper = (jnp.stack(w) for w in windows)
+    moments = table.query(lower, upper, frame)
     left, near, right = ({k: v[part] for k, v in moments.items()} for part in range(3))
     inside = sum(c * near[(2 * r,)] / 5 ** (2 * r - 1) for r, c in enumerate(EVEN[mode]))
     powers = enumerate(EVEN[mode][1:], start=1)
@@ -141,7 +142,7 @@ def _sorted(rows: Rows, mode: str) -> tuple[_Sorted, Int[Array, "... n"]]:
     u = jnp.where(live, u - u[..., :1], 0)
     u = jnp.where(live, u, jnp.max(u, axis=-1, keepdims=True))
     weight = live.astype(u.dtype)
-    count = rows.count()
+    count = rows.number()
     slope = count - 1 - 2 * jnp.arange(u.shape[-1])
     a, rise = _windowed_sums(u, weight, mode)
     return _Sorted(u, a, rise, slope.astype(u.dtype), weight, count.astype(int)), order
@@ -156,7 +157,7 @@ def _heights(table: WindowTable, lo: Array, hi: Array, frame: Frame) -> list[Arr
 def _support(s: _Sorted, table: WindowTable) -> tuple[Array, Array, Array]:
     """Lowest cost, first and last entry with a positive weight, of each row."""
     n = s.u.shape[-1]
-    zero, end = jnp.zeros(s.u.shape, int), jnp.broadcast_to(s.count, s.u.shape)
+    zero, end = jnp.zeros(s.u.shape, int), jnp.broadcast_to(s.number, s.u.shape)
 
     last = jnp.maximum(end - 1, 0)
     peak = first_true(lambda j: s.slope + take_at(s.rise, j) >= 0, zero, last, n)
@@ -207,7 +208,7 @@ def _compact_rank(rows: Rows, mode: str) -> Float[Array, "... n"]:
     hi = jax.lax.cummax(hi, axis=hi.ndim - 1)
     j = jnp.broadcast_to(jnp.arange(s.u.shape[-1]), lo.shape)
     n = s.u.shape[-1]
-    zero, end = jnp.zeros_like(j), jnp.broadcast_to(s.count, j.shape)
+    zero, end = jnp.zeros_like(j), jnp.broadcast_to(s.number, j.shape)
     first = first_true(lambda i: take_at(hi, i) >= j, zero, end, n)
     last = first_true(lambda i: take_at(lo, i) > j, zero, end, n) - 1
     tau = theta - s.slope * s.u - s.a

@@ -117,14 +117,14 @@ def _newton(problem: _Problem, mode: str, tolerance: float, max_iter: int) -> Fl
     One step more than the tolerance asks for makes derivatives exact to rounding.
     """
     dtype = problem.z.dtype
-    tolerance = jnp.maximum(tolerance, 4 * jnp.finfo(dtype).eps * jnp.sum(problem.live))
+    limit = jnp.maximum(tolerance, 4 * jnp.finfo(dtype).eps * jnp.sum(problem.live))
 
     def error(prices):
         return problem.mass - problem.marginal(prices, mode)
 
     def cond(state):
         count, _, rest, damping = state
-        return (count < max_iter) & (jnp.max(jnp.abs(rest)) > tolerance) & (damping < GIVE_UP)
+        return (count < max_iter) & (jnp.max(jnp.abs(rest)) > limit) & (damping < GIVE_UP)
 
     def body(state):
         count, prices, rest, damping = state
@@ -214,7 +214,7 @@ def index(
     batch = (z.reshape(-1, n), live.reshape(-1, n), softness.reshape(-1))
     plan = partial(_plan, mode=mode, count=count, log=log, options=options)
     if isinstance(first, int):
-        found = jax.vmap(lambda *row: plan(*row, first))(*batch)
+        found = jax.vmap(lambda z, live, width: plan(z, live, width, first))(*batch)
     else:
         starts = jnp.broadcast_to(first, softness.shape).reshape(-1)
         found = jax.vmap(plan)(*batch, starts)

@@ -71,7 +71,7 @@ def values(
 ) -> Float[Array, "... count"]:
     """The soft values at the slots."""
     tau = _temperature(rows)
-    number = jnp.maximum(rows.count(), 1)
+    number = jnp.maximum(rows.number(), 1)
     mean = jnp.sum(rows.x, axis=-1, keepdims=True) / number
     v = jnp.where(rows.live, (rows.x - mean) / tau, 0)
     places = slots(first, count, v.shape[-1])
