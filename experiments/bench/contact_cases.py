@@ -19,7 +19,7 @@ PRISM = " ".join(f"0.1 0 {z}  -0.08 0.07 {z}  -0.06 -0.09 {z}" for z in (0.05, -
 ASSETS = f"""
 <mesh name="tetrahedron" vertex="{TETRAHEDRON}"/>
 <mesh name="prism" vertex="{PRISM}"/>
-<hfield name="hills" nrow="5" ncol="5" size="0.4 0.4 0.1 0.1"
+<hfield name="hills" nrow="5" ncol="5" size="0.5 0.5 0.125 0.125"
   elevation="0 .2 .1 .3 0  .1 .5 .4 .2 .1  .3 .1 1 .3 .2  0 .4 .2 .1 .3  .2 0 .1 .3 0"/>
 """
 
@@ -39,7 +39,7 @@ class Shape:
 
 SHAPES = {
     "plane": Shape('type="plane" size="1 1 1"', (0.0, 0.0, 0.0)),
-    "hfield": Shape('type="hfield" hfield="hills"', (0.4, 0.4, 0.05)),
+    "hfield": Shape('type="hfield" hfield="hills"', (0.5, 0.5, 0.06)),
     "sphere": Shape('type="sphere" size="0.1"', (0.1, 0.1, 0.1)),
     "capsule": Shape('type="capsule" size="0.05 0.1"', (0.05, 0.05, 0.15)),
     "ellipsoid": Shape('type="ellipsoid" size="0.08 0.1 0.14"', (0.08, 0.1, 0.14)),
@@ -67,7 +67,7 @@ class Case:
         return f"{self.first}-{self.second}"
 
 
-CASES = (
+ROUND_CASES = (
     Case("plane", "sphere"),
     Case("plane", "capsule"),
     Case("plane", "ellipsoid"),
@@ -83,6 +83,22 @@ CASES = (
     Case("ellipsoid", "cylinder"),
     Case("cylinder", "cylinder"),
 )
+CONVEX_CASES = (
+    Case("plane", "box"),
+    Case("plane", "prism"),
+    Case("sphere", "box"),
+    Case("sphere", "prism"),
+    Case("capsule", "box"),
+    Case("capsule", "prism"),
+    Case("box", "box"),
+    Case("box", "tetrahedron"),
+    Case("tetrahedron", "prism"),
+    Case("hfield", "sphere"),
+    Case("hfield", "capsule"),
+    Case("hfield", "box"),
+    Case("hfield", "tetrahedron"),
+)
+CASES = ROUND_CASES + CONVEX_CASES
 
 
 class Poses(eqx.Module):

@@ -1,7 +1,9 @@
 """The pairs under test and their checks, shared with `python -m experiments.bench contact`."""
 
 from experiments.bench.contact_cases import CASES as CASES
+from experiments.bench.contact_cases import CONVEX_CASES as CONVEX_CASES
 from experiments.bench.contact_cases import DEGENERATE as DEGENERATE
+from experiments.bench.contact_cases import ROUND_CASES as ROUND_CASES
 from experiments.bench.contact_cases import Case as Case
 from experiments.bench.contact_cases import degenerate_poses as degenerate_poses
 from experiments.bench.contact_cases import random_poses as random_poses
