@@ -39,13 +39,12 @@ SLOW = {
 def _load(build) -> mujoco.MjModel:
     """The model with a solver MJX accepts and without contacts: neither is used here.
 
-    MuJoCo neglects offsets of some nm between frames marked as equal; the marks are taken away.
+    MuJoCo neglects offsets of some nm, left over from compiling a mesh; they are taken away.
     """
     mj_model = build()
     mj_model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-    mj_model.body_sameframe[:] = 0
-    mj_model.geom_sameframe[:] = 0
-    mj_model.site_sameframe[:] = 0
+    for offset in (mj_model.body_ipos, mj_model.geom_pos):
+        offset[np.abs(offset) < 1e-7] = 0
     mj_model.geom_contype[:] = 0
     mj_model.geom_conaffinity[:] = 0
     return mj_model
