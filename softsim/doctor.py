@@ -96,7 +96,7 @@ def check_gradients(
 
     bounds = np.cumsum([0, *inputs.values()])
     findings = [
-        _find(stage, wrt, *(np.asarray(j[stage])[:, lo:hi] for j in (exact, coarse, fine)), tol)
+        _find(stage, wrt, [np.asarray(j[stage])[:, lo:hi] for j in (exact, coarse, fine)], tol)
         for stage in exact
         for wrt, lo, hi in zip(inputs, bounds[:-1], bounds[1:])
         if hi > lo and exact[stage].shape[0]
@@ -145,9 +145,8 @@ def _differences(
     return {name: np.asarray((plus[name] - minus[name]) / (2 * h)).T for name in plus}
 
 
-def _find(
-    stage: str, wrt: str, exact: np.ndarray, coarse: np.ndarray, fine: np.ndarray, tol: float
-) -> Finding:
+def _find(stage: str, wrt: str, derivatives: list[np.ndarray], tol: float) -> Finding:
+    exact, coarse, fine = derivatives
     scale = max(float(np.linalg.norm(fine)), np.finfo(fine.dtype).tiny)
     norm, miss = float(np.linalg.norm(exact)), float(np.linalg.norm(exact - fine))
     coarse_miss = float(np.linalg.norm(exact - coarse))

@@ -1,7 +1,7 @@
 """float64 for the whole session (float32 tests switch it off locally), and a compile cache.
 
-Compiling is what the tests spend their time on, so XLA's expensive optimisations are off: about half
-the compile time, the same arithmetic.
+Compiling is what the tests spend their time on, so XLA's expensive optimisations are off: about
+half the compile time, the same arithmetic.
 """
 
 import jax

@@ -115,9 +115,14 @@ def measure(function: Callable, state: tuple, batch: int, repeats: int) -> dict[
         done = time.perf_counter()
         cost[f"trace{label}"], cost[f"compile{label}"] = traced - start, done - traced
         cost[f"run{label}"] = timed(compiled, args, repeats)
-        memory = compiled.memory_analysis()
-        cost[f"temp MB{label}"] = memory.temp_size_in_bytes / 1e6 if memory else float("nan")
+        cost[f"temp MB{label}"] = temp_mb(compiled)
     return cost
+
+
+def temp_mb(compiled: Any) -> float:
+    """Temporary memory of a compiled program, as XLA plans it."""
+    memory = compiled.memory_analysis()
+    return memory.temp_size_in_bytes / 1e6 if memory else float("nan")
 
 
 def timed(f: Callable, args: tuple, repeats: int) -> float:
@@ -196,7 +201,7 @@ def growth(args: Args) -> list[dict[str, Any]]:
             "batch": batch,
             "segment": segment or 0,
             "run": timed(compiled, (v,), 3),
-            "temp MB": compiled.memory_analysis().temp_size_in_bytes / 1e6,
+            "temp MB": temp_mb(compiled),
         }
 
     for steps in (10, 30, 100, 300, 1000):

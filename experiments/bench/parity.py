@@ -76,7 +76,8 @@ def parity(name: str, double: bool) -> dict[str, float]:
         mj_model = converged(name, double)
         start = _start(mj_model)
         m, d = softsim.put_model(mj_model), softsim.put_data(mj_model, start)
-        ours, theirs, errors = jax.jit(softsim.step), jax.jit(mjx.step), []
+        ours, theirs = jax.jit(softsim.step), jax.jit(mjx.step)
+        errors: list[float] = []
         a = b = d
         for _ in range(50):
             a, b = ours(m, a), theirs(m, b)
@@ -159,9 +160,8 @@ def _linearisation_error(
 
 
 def _error(a: tuple, b: tuple) -> float:
-    a = np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in a])
-    b = np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in b])
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-12))
+    x, y = (np.concatenate([np.ravel(np.asarray(z, np.float64)) for z in s]) for s in (a, b))
+    return float(np.linalg.norm(x - y)) / max(float(np.linalg.norm(y)), 1e-12)
 
 
 def main(args: Args) -> None:
