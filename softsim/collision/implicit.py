@@ -96,18 +96,16 @@ def _minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
             return (count < _NEWTON_STEPS) & (jnp.max(jnp.abs(g)) > tolerance)
 
         def step(state: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
-            count, p, g = state
-            h = jax.hessian(field)(p)
+            count, p, _ = state
+            h, g = jax.jacfwd(lambda p: (slope(p),) * 2, has_aux=True)(p)
             steps = jax.vmap(lambda x: _solve3(h + x * jnp.eye(3, dtype=p.dtype), g))(damping)
             candidates = jnp.concatenate([p[None], p - steps])
             values = jax.vmap(field)(candidates)
-            # close to the minimum only the gradient still tells points apart
+            # so close to the minimum that values no longer tell points apart: Newton's step
             settling = jnp.abs(values[1] - values[0]) <= tolerance * scale
-            smaller = jnp.sum(slope(candidates[1]) ** 2) < jnp.sum(g**2)
-            best = jnp.where(settling & smaller, 1, jnp.argmin(values))
-            return count + 1, candidates[best], slope(candidates[best])
+            return count + 1, candidates[jnp.where(settling, 1, jnp.argmin(values))], g
 
-        return jax.lax.while_loop(unfinished, step, (0, start, slope(start)))[1]
+        return jax.lax.while_loop(unfinished, step, (0, start, jnp.full_like(start, jnp.inf)))[1]
 
     def tangent_solve(linear: Callable[[Point], Point], y: Point) -> Point:
         return _solve3(jax.vmap(linear)(jnp.eye(3, dtype=y.dtype)), y)

@@ -25,8 +25,9 @@ def sphere(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
 
 def capsule(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
     """Distance to the segment of half-length size[1] on z, less the radius size[0]."""
-    on_axis = sj.clip(p[2], -size[1], size[1], **soft(part, size[1]))
-    return _beyond(part, jnp.stack([p[0], p[1], p[2] - on_axis]), size[0])
+    z, half = p[2], size[1]
+    beyond = sj.relu(jnp.stack([z - half, -z - half]), **soft(part, half))
+    return _beyond(part, jnp.stack([p[0], p[1], beyond[0] - beyond[1]]), size[0])
 
 
 def ellipsoid(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
@@ -43,17 +44,17 @@ def ellipsoid(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scal
 def cylinder(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
     """Radius size[0], half-length size[1] along z."""
     scale = jnp.minimum(size[0], size[1])
-    smear = soft(part, scale)
     beside = _beyond(part, p[:2], size[0])
-    above = sj.relu(p[2], **smear) + sj.relu(-p[2], **smear) - size[1]
-    outside = jnp.stack([sj.relu(beside, **smear), sj.relu(above, **smear)])
-    return -sj.relu(-larger(part, beside, above, scale), **smear) + norm(outside)
+    above = 2 * sj.relu(p[2], **soft(part, scale)) - p[2] - size[1]  # a convex soft |z| - size[1]
+    inside = -larger(part, beside, above, scale)
+    parts = sj.relu(jnp.stack([beside, above, inside]), **soft(part, scale))
+    return norm(parts[:2]) - parts[2]
 
 
 def larger(part: Part, a: Scalar, b: Scalar, scale: Scalar) -> Scalar:
     """Soft max(a, b) of lengths: at least as large, convex, the smear relative to `scale`."""
-    smear = soft(part, scale)
-    return jnp.where(a > b, a + sj.relu(b - a, **smear), b + sj.relu(a - b, **smear))
+    upper, lower = jnp.where(a > b, a, b), jnp.where(a > b, b, a)
+    return upper + sj.relu(lower - upper, **soft(part, scale))
 
 
 def _beyond(part: Part, p: Float[Array, " n"], radius: Scalar) -> Scalar:
