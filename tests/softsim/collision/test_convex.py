@@ -1,0 +1,143 @@
+"""Boxes, meshes and height fields: hard contacts are MJX's, soft ones are smooth, all are finite.
+
+Clipped polygons list each corner more than once, up to rounding. Where fewer than four corners
+touch, the last bits decide which of them MJX repeats; so contacts are compared as sets.
+"""
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from mujoco import mjx
+
+from experiments.bench.contact_cases import Poses, exact_distance, model
+from softsim.collision import Hit, collide
+from softsim.softening import Softening
+from tests.softsim.collision.cases import (
+    CONVEX_CASES,
+    Case,
+    check_continuity,
+    check_finite,
+    check_gradient,
+    evaluator,
+    random_poses,
+)
+
+N = 192
+FAST = {"plane-box", "sphere-box", "capsule-box", "box-box", "hfield-sphere"}
+
+every_case = pytest.mark.parametrize("case", CONVEX_CASES, ids=lambda c: c.name)
+cheap_cases = pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=() if c.name in FAST else pytest.mark.slow) for c in CONVEX_CASES],
+    ids=lambda c: c.name,
+)
+
+
+@cache
+def engines(case: Case, x64: bool):
+    """Hard contacts of both engines: (dist, pos, frame), and which of ours are there."""
+
+    def both(pose: Poses):
+        m, d = model(case, x64)
+        m = m.replace(geom_size=pose.size)
+        d = d.replace(geom_xpos=pose.pos, geom_xmat=pose.mat)
+        ours, theirs = collide(m, d, Softening.hard()), mjx.collision(m, d)._impl.contact
+        return [(c.dist, c.pos, c.frame) for c in (ours, theirs)], ours.presence
+
+    return jax.jit(jax.vmap(both))
+
+
+def compare(case: Case, x64: bool, tol: float) -> tuple[float, float]:
+    """Share of poses with a contact that the other engine has not; share of poses that touch."""
+    dtype = np.float64 if x64 else np.float32
+    poses = jax.tree.map(lambda x: x.astype(dtype), random_poses(case, N))
+    with jax.enable_x64(x64):
+        (ours, theirs), presence = jax.tree.map(np.asarray, engines(case, x64)(poses))
+    rows = [
+        np.concatenate([x[0][..., None], x[1], x[2].reshape(*x[0].shape, 9)], axis=-1)
+        for x in (ours, theirs)
+    ]
+    apart = np.abs(rows[0][:, :, None] - rows[1][:, None]).max(axis=-1)
+    there = np.where(presence > 0, 0, np.inf)
+    lost = np.min(apart + there[:, :, None], axis=1) > tol
+    extra = np.min(apart, axis=2) > tol
+    different = (extra & (ours[0] + there < -tol)) | (lost & (theirs[0] < -tol))
+    return float(different.any(axis=1).mean()), float((theirs[0] < 0).any(axis=1).mean())
+
+
+def deepest(dist: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.min(np.where(weight > 0.5, dist, np.inf), axis=1)
+
+
+def soft(case: Case, poses: Poses, softness: float) -> Hit:
+    return evaluator(case, "smooth")(np.zeros((N, 18)), poses, softness)[1]
+
+
+@every_case
+def test_hard_contacts_are_those_of_mjx(case: Case) -> None:
+    different, touching = compare(case, x64=True, tol=1e-10)
+    assert touching > 0.3
+    assert different == 0
+
+
+@pytest.mark.slow
+@every_case
+def test_hard_contacts_are_those_of_mjx_in_float32(case: Case) -> None:
+    different, _ = compare(case, x64=False, tol=1e-6)
+    assert different <= 0.02
+
+
+@cheap_cases
+def test_soft_contacts_and_gradients_are_finite_and_right(case: Case) -> None:
+    assert check_finite(case, N, "smooth") == 1.0
+    result = check_gradient(case, N, "smooth")
+    assert result["good"] >= 0.99, result
+
+
+@cheap_cases
+def test_soft_contacts_are_continuous_along_sweeps(case: Case) -> None:
+    result = check_continuity(case, "smooth", n=1000, sweeps=4)
+    assert result["contacts"] < 0.6, result
+
+
+@cheap_cases
+def test_soft_contacts_approach_hard_ones(case: Case) -> None:
+    poses = random_poses(case, N, seed=5)
+    (hard, _), presence = engines(case, True)(poses)
+    goal = deepest(*map(np.asarray, (hard[0], presence)))
+    touching = goal < 0
+    errors = []
+    for softness in (0.02, 0.005):
+        hit = soft(case, poses, softness)
+        errors.append(np.abs(deepest(hit.dist, hit.weight) - goal)[touching])
+    assert np.median(errors[1]) < 1e-4
+    assert np.mean(errors[1]) < 0.6 * np.mean(errors[0]) + 1e-6
+
+
+@pytest.mark.parametrize("name", ["sphere-box", "capsule-box", "box-box"])
+def test_soft_distance_goes_on_outside_contact(name: str) -> None:
+    case = Case(*name.split("-"))
+    poses = random_poses(case, N, seed=6, apart=(1.2, 4.0))
+    hit = soft(case, poses, 0.01)
+    exact = exact_distance(case, poses)
+    error = np.abs(np.min(hit.dist, axis=1) - exact)
+    assert exact.max() > 0.5
+    assert np.median(error) < 1e-3
+    assert np.max(error / exact) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["hard", "smooth", "c0", "c1", "c2"])
+@every_case
+def test_float32_is_finite_in_every_mode(case: Case, mode: str) -> None:
+    assert check_finite(case, N, mode, x64=False) == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["c1", "c2"])
+@every_case
+def test_piecewise_modes_have_right_gradients(case: Case, mode: str) -> None:
+    assert check_finite(case, N, mode) == 1.0
+    assert check_gradient(case, N, mode)["good"] >= 0.99
