@@ -1,5 +1,6 @@
 """softsim: MuJoCo XLA, differentiable through contact."""
 
+from softsim.adaptive import Adaptive as Adaptive
 from softsim.cache import enable_compile_cache as enable_compile_cache
 from softsim.collision import Contact as Contact
 from softsim.derivatives import linearize as linearize

@@ -20,6 +20,7 @@ from mujoco.mjx import Data, Model
 from softsim.dynamics.rotation import SMALL_SQUARE, Vectors, cross, dot
 from softsim.dynamics.tree import tree
 from softsim.integrators import integrate_pos
+from softsim.numerics import default_float
 
 Method = Literal["bosh3", "tsit5", "dopri5", "dopri8"]
 METHODS: dict[str, str] = {
@@ -44,8 +45,8 @@ class Adaptive(eqx.Module):
         max_steps: static; substeps allowed per interval. Asking for more raises an error.
     """
 
-    rtol: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-5)
-    atol: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-5)
+    rtol: Float[Array, ""] = eqx.field(converter=default_float, default=1e-5)
+    atol: Float[Array, ""] = eqx.field(converter=default_float, default=1e-5)
     method: Method = eqx.field(static=True, default="bosh3")
     control: Literal["zoh", "linear"] = eqx.field(static=True, default="zoh")
     max_steps: int = eqx.field(static=True, default=1000)

@@ -4,6 +4,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def default_float(x: Array | float) -> Float[Array, ""]:
+    """In the default float dtype and not weakly typed, so that no value ever recompiles."""
+    return jnp.asarray(x, jnp.zeros(()).dtype)
+
+
 def safe_norm(x: Float[Array, "*b n"]) -> Float[Array, "*b"]:
     """Euclidean norm over the last axis; at x = 0 the value is 0 and the gradient is 0."""
     square = jnp.sum(jnp.square(x), axis=-1)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
 
+from softsim.adaptive import Adaptive
 from softsim.model import STATE, check_inputs, refuse_not_finite
 from softsim.softening import Softening
 from softsim.step import next_state
@@ -31,6 +32,7 @@ def rollout(
     *,
     segment: int | None = None,
     truncate: int | None = None,
+    adaptive: Adaptive | None = None,
 ) -> tuple[mjx.Data, Trajectory]:
     """T steps from `d`, one row of `ctrl` per step.
 
@@ -47,6 +49,7 @@ def rollout(
         segment: static; steps between stored states, None to store all intermediate results.
         truncate: static; derivatives do not flow back over more than this many steps (short-horizon
             policy gradients). None to keep them all.
+        adaptive: integrate each step with error control, instead of by the model's integrator.
 
     Returns:
         `d` with the state after the last step (everything a step computes, such as contacts, is
@@ -67,16 +70,17 @@ def rollout(
     steps = ctrl.shape[0]
 
     def advance(state: dict, x: tuple) -> tuple[dict, Trajectory]:
-        u, i = x
+        u, next_u, i = x
         if truncate is not None:
             keep = i % truncate != 0
             state = jax.tree.map(lambda s: jnp.where(keep, s, jax.lax.stop_gradient(s)), state)
-        after = next_state(m, d.replace(**state, ctrl=u), softening)
+        after = next_state(m, d.replace(**state, ctrl=u), softening, adaptive, next_u)
         state = {name: getattr(after, name) for name in STATE}
         return state, Trajectory(after.qpos, after.qvel, after.act, after.time)
 
     state = {name: getattr(d, name) for name in STATE}
-    inputs = (ctrl, jnp.arange(steps))
+    following = jnp.concatenate([ctrl[1:], ctrl[-1:]])
+    inputs = (ctrl, following, jnp.arange(steps))
     state, trajectory = _scan(advance, state, inputs, segment)
     return d.replace(**state, ctrl=ctrl[-1]), trajectory
 
@@ -88,20 +92,19 @@ def _scan(
     if segment is None:
         return jax.lax.scan(body, state, inputs)
     body = jax.checkpoint(body, prevent_cse=False)
-    steps = inputs[1].shape[0]
+    steps = inputs[-1].shape[0]
     if segment == 1 or segment >= steps:
         return jax.lax.scan(body, state, inputs)
 
     def masked(state: dict, x: tuple) -> tuple[dict, Trajectory]:
         after, saved = body(state, x)
-        return jax.tree.map(lambda a, b: jnp.where(x[1] < steps, a, b), after, state), saved
+        return jax.tree.map(lambda a, b: jnp.where(x[-1] < steps, a, b), after, state), saved
 
     padding = -steps % segment
-    u, _ = inputs
-    u = jnp.concatenate([u, jnp.repeat(u[-1:], padding, axis=0)]).reshape(-1, segment, u.shape[1])
     index = jnp.arange(steps + padding).reshape(-1, segment)
+    u, following = (x[jnp.minimum(index, steps - 1)] for x in inputs[:2])
     inner = jax.checkpoint(
         lambda state, xs: jax.lax.scan(masked if padding else body, state, xs), prevent_cse=False
     )
-    state, saved = jax.lax.scan(inner, state, (u, index))
+    state, saved = jax.lax.scan(inner, state, (u, following, index))
     return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:steps], saved)

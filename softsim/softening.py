@@ -6,21 +6,16 @@ from typing import Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 import softjax_ops as sj
+from softsim.numerics import default_float
 
 Mode = Literal["hard", "smooth", "c0", "c1", "c2"]
 # Contacts are fully there at a depth of 1 % of the geom's radius: well above where bodies rest.
 MASK_SOFTNESS = 0.001
 MODES: tuple[str, ...] = ("hard", "smooth", "c0", "c1", "c2")
-
-
-def _float(x: Array | float) -> Float[Array, ""]:
-    """In the default float dtype and not weakly typed, so that no value ever recompiles."""
-    return jnp.asarray(x, jnp.zeros(()).dtype)
 
 
 class Part(eqx.Module):
@@ -36,7 +31,7 @@ class Part(eqx.Module):
     The soft operators of the modes c0, c1 and c2 switch over +-5 times their softness.
     """
 
-    softness: Float[Array, ""] = eqx.field(converter=_float, default=0.1)
+    softness: Float[Array, ""] = eqx.field(converter=default_float, default=0.1)
     mode: Mode = eqx.field(static=True, default="hard")
     method: str = eqx.field(static=True, default="softsort")
 
@@ -78,7 +73,7 @@ class Softening(eqx.Module):
     collision: Part = eqx.field(default_factory=Part)
     mask: Part = eqx.field(default_factory=Part)
     limit: Part = eqx.field(default_factory=Part)
-    reach: Float[Array, ""] = eqx.field(converter=_float, default=0.0)
+    reach: Float[Array, ""] = eqx.field(converter=default_float, default=0.0)
     gradient_only: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:

@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim import _mjx, dynamics, integrators
+from softsim.adaptive import Adaptive, integrate
 from softsim.collision import collide
 from softsim.constraint import Rows, make_rows
 from softsim.model import check_inputs
@@ -16,8 +19,14 @@ from softsim.solver import Problem, solve
 StepFunction = Callable[[mjx.Model, mjx.Data, Softening], mjx.Data]
 
 
-def step(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
-    """One time step of `m.opt.timestep` seconds with the integrator of the model.
+def step(
+    m: mjx.Model,
+    d: mjx.Data,
+    softening: Softening | None = None,
+    *,
+    adaptive: Adaptive | None = None,
+) -> mjx.Data:
+    """One time step of `m.opt.timestep` seconds, with the integrator of the model or `adaptive`.
 
     jit, vmap, grad, jvp, jacfwd, jacrev and hessian work, for any number of solver iterations, with
     respect to every float leaf of `m`, the state and the inputs in `d`, and the traced leaves of
@@ -33,12 +42,27 @@ def step(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.D
             under jit), holds NaN or infinity. Under jit bad values show as NaN in the result.
     """
     check_inputs(m, d)
-    return _softened(_full_step, m, d, softening)
+    if adaptive is not None:
+        d = forward(m, d, softening)
+    run = _full_step if adaptive is None else Partial(_adaptive_step, adaptive, d.ctrl)
+    return _softened(run, m, d, softening)
 
 
-def next_state(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
-    """`step` without cameras, lights and sensors: all that a rollout, which keeps states, needs."""
-    return _softened(_bare_step, m, d, softening)
+def next_state(
+    m: mjx.Model,
+    d: mjx.Data,
+    softening: Softening | None = None,
+    adaptive: Adaptive | None = None,
+    next_ctrl: Float[Array, " nu"] | None = None,
+) -> mjx.Data:
+    """`step` without cameras, lights and sensors: all that a rollout, which keeps states, needs.
+
+    Args:
+        next_ctrl: control at the end of the step, for `adaptive` with linear control.
+    """
+    after = d.ctrl if next_ctrl is None else next_ctrl
+    run = _bare_step if adaptive is None else Partial(_adaptive_step, adaptive, after)
+    return _softened(run, m, d, softening)
 
 
 def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
@@ -124,6 +148,20 @@ def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
 def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     d = _accelerate(m, d, softening)
     return integrators.advance(m, d, lambda d: _accelerate(m, d, softening))
+
+
+def _adaptive_step(
+    adaptive: Adaptive,
+    next_ctrl: Float[Array, " nu"],
+    m: mjx.Model,
+    d: mjx.Data,
+    softening: Softening,
+) -> mjx.Data:
+    def field(m: mjx.Model, d: mjx.Data) -> tuple[Float[Array, " nv"], Float[Array, " na"]]:
+        d = _accelerate(m, d, softening)
+        return d.qacc, d.act_dot
+
+    return integrate(adaptive, field, m, d, m.opt.timestep, d.ctrl, next_ctrl)
 
 
 def _softened(
