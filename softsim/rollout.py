@@ -106,5 +106,6 @@ def _scan(
     inner = jax.checkpoint(
         lambda state, xs: jax.lax.scan(masked if padding else body, state, xs), prevent_cse=False
     )
+    n = steps + padding
     state, saved = jax.lax.scan(inner, state, (u, following, index))
-    return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:steps], saved)
+    return state, jax.tree.map(lambda x: x.reshape(n, *x.shape[2:])[:steps], saved)
