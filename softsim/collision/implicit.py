@@ -88,7 +88,7 @@ def _minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
     """
     slope = jax.grad(field)
     damping = jnp.asarray(_DAMPING, start.dtype) / scale
-    tolerance = 64 * jnp.finfo(start.dtype).eps
+    tolerance = 256 * jnp.finfo(start.dtype).eps
 
     def solve(_: Callable[[Point], Point], start: Point) -> Point:
         def unfinished(state: tuple[Array, Point, Point]) -> Array:
