@@ -43,7 +43,7 @@ def draw_throws(
     rows = -(-len(titles) // 2)
     view = camera(azimuth=-75.0, elevation=28.0)
     frames = np.linspace(0, poses.shape[1] - 1, FRAMES).round().astype(int)
-    with figure(path, nrows=rows, ncols=2, figsize=(9, 2.6 * rows), sharex=True, sharey=True) as (
+    with figure(path, nrows=rows, ncols=2, figsize=(9, 2.2 * rows), sharex=True, sharey=True) as (
         _,
         axes,
     ):
