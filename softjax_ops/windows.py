@@ -136,10 +136,18 @@ def _move(moments: Moments, old: Frame, new: Frame) -> Moments:
     return _shift(moments, delta)
 
 
-def take_at(a: Array, index: Array) -> Array:
-    """Entries of the rows of `a` at `index`, which may have more leading axes than `a`."""
-    rows = jnp.broadcast_to(a, (*index.shape[:-1], a.shape[-1]))
-    return jnp.take_along_axis(rows, jnp.clip(index, 0, a.shape[-1] - 1), axis=-1)
+def take_at(a: Array, index: Array, lead: int = 0) -> Array:
+    """Entries of the rows of `a` at `index`.
+
+    `index` may have more axes than `a`, after the first `lead` ones: several questions to a row.
+    The row is not copied for them.
+    """
+    extra = index.ndim - a.ndim
+    places = range(lead, lead + extra), range(-1 - extra, -1)
+    together = jnp.moveaxis(index, *places)
+    flat = jnp.clip(together.reshape(*a.shape[:-1], -1), 0, a.shape[-1] - 1)
+    found = jnp.take_along_axis(a, flat, axis=-1, mode="promise_in_bounds")
+    return jnp.moveaxis(found.reshape(together.shape), places[1], places[0])
 
 
 def _take_frame(frame: Frame, index: Array) -> Frame:
@@ -197,15 +205,8 @@ class WindowTable(NamedTuple):
         size = 1 << level
         old = _take_frame(self.frames, jnp.stack([lo | (size - 1), hi & ~(size - 1)]))
         place = level * n + jnp.stack([lo, hi])
-        found = {k: jnp.where(valid, _take_side(v, place), 0) for k, v in self.sums.items()}
+        found = {k: jnp.where(valid, take_at(v, place, lead=1), 0) for k, v in self.sums.items()}
         return {k: v[0] + v[1] for k, v in _move(found, old, frame).items()}
-
-
-def _take_side(table: Float[Array, "2 ... l"], place: Int[Array, "2 ... m"]) -> Array:
-    """Entries of both sides; axes of `place` beyond those of the table come after the side."""
-    extra = place.ndim - table.ndim
-    wide = table.reshape(2, *(1,) * extra, *table.shape[1:]) if extra > 0 else table
-    return take_at(wide, place)
 
 
 def _grow(frames: Frame, sums: Moments, level: Int[Array, ""]) -> tuple[Moments, Moments]:

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from softjax_ops.methods.softsort import slots
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, decay_sums, first_true, take_at
 
@@ -62,20 +61,19 @@ def _levels(u: Array, k: Int[Array, "... k"]) -> tuple[Array, Array]:
     return jnp.where(k >= n, u[..., -1:] + OUTSIDE, level), jnp.where(k >= n, n, below * (k > 0))
 
 
-def _bounds(u: Array, first: int | Int[Array, "... 1"], count: int):
-    """Lower and upper level of each slot, with the number of entries below them."""
-    k = slots(first, count, u.shape[-1])
-    k = jnp.broadcast_to(k, (*u.shape[:-1], count))
-    return _levels(u, k), _levels(u, k + 1)
+def _bounds(u: Array, first: int | Int[Array, "... 1"], count: int) -> tuple[Array, Array]:
+    """The count + 1 levels around the slots, and the number of entries below each."""
+    k = jnp.clip(first + jnp.arange(count + 1), 0, u.shape[-1])
+    return _levels(u, jnp.broadcast_to(k, (*u.shape[:-1], count + 1)))
 
 
 def index(
     rows: Rows, mode: str, first: int | Int[Array, "... 1"], count: int, log: bool = False
 ) -> Float[Array, "... count n"]:
     """Rows first .. first + count - 1 of the soft permutation."""
-    (lower, _), (upper, _) = _bounds(_sorted(rows)[0], first, count)
-    u = (-rows.z / rows.softness)[..., None, :]
-    found = _cdf(upper[..., None] - u) - _cdf(lower[..., None] - u)
+    levels, _ = _bounds(_sorted(rows)[0], first, count)
+    below = _cdf(levels[..., None] + (rows.z / rows.softness)[..., None, :])
+    found = below[..., 1:, :] - below[..., :-1, :]
     return jnp.log(found) if log else found
 
 
@@ -95,10 +93,11 @@ def values(
         right = take_at(after + x, after_it) * jnp.exp(-jnp.abs(level - take_at(u, after_it)))
         return (jnp.where(below == n, 0, right) - jnp.where(below == 0, 0, left)) / 2
 
-    (lower, under), (upper, over) = _bounds(u, first, count)
-    table = WindowTable.build((u,), x, 0)
-    whole = table.query(under, over - 1, Frame((jnp.zeros_like(lower),), None))[(0,)]
-    return whole + tails(upper, over) - tails(lower, under)
+    levels, below = _bounds(u, first, count)
+    table, beyond = WindowTable.build((u,), x, 0), tails(levels, below)
+    frame = Frame((jnp.zeros_like(levels[..., 1:]),), None)
+    whole = table.query(below[..., :-1], below[..., 1:] - 1, frame)[(0,)]
+    return whole + beyond[..., 1:] - beyond[..., :-1]
 
 
 def rank(rows: Rows, mode: str) -> Float[Array, "... n"]:
