@@ -26,8 +26,13 @@ from softsim.softening import Part
 PLATEAU, EDGE = 2.0, 0.4
 """Length of a plateau and of the switch at its end, relative to the width of a plain switch."""
 
-SHARE = 0.25
-"""Width of the switch between two points, relative to the largest distance, at softness 1."""
+SHARP, WIDE = 0.25, 2.0
+"""Width of the switch between two points, relative to the largest distance.
+
+Of a long rectangle the opposite corner is hardly further than the next one: b needs a sharp switch.
+The distances that choose c and d are areas, at most half as large for other corners of any
+parallelogram: wide switches keep the chain from getting steeper link by link.
+"""
 
 NONE = 1e-9
 
@@ -120,24 +125,24 @@ def four_points(
     """
     tiny = (1e-4 * size + width(part, 2 * size)) ** 2
 
-    def furthest(distance: Float[Array, " n"]) -> Float[Array, " n"]:
+    def furthest(distance: Float[Array, " n"], share: float) -> Float[Array, " n"]:
         # where all distances are 0 the members still win; elsewhere this adds nothing
         inside = (distance + tiny * jnp.exp(-distance / tiny)) * member
-        return first_max(part, inside, SHARE * (peak(inside) + NONE * tiny))
+        return first_max(part, inside, share * (peak(inside) + NONE * tiny))
 
     # a outlives the other points when the touching face changes: they are in place when a moves
     index_a = first(1 - (1 - member) ** 4)
     a = pick(index_a, points)
-    index_b = furthest(jnp.sum((points - a) ** 2, axis=1))
+    index_b = furthest(jnp.sum((points - a) ** 2, axis=1), SHARP)
     b = pick(index_b, points)
     scale = jnp.sum((a - b) ** 2) + tiny
 
     def from_line(p: Float[Array, "3"], q: Float[Array, "3"]) -> Float[Array, " n"]:
         return sj.abs((points - p) @ jnp.cross(normal, p - q), **soft(part, scale))
 
-    index_c = furthest(from_line(a, b))
+    index_c = furthest(from_line(a, b), WIDE)
     c = pick(index_c, points)
-    index_d = furthest(from_line(b, c) + from_line(a, c))
+    index_d = furthest(from_line(b, c) + from_line(a, c), WIDE)
     return jnp.stack([index_a, index_b, index_c, index_d])
 
 
