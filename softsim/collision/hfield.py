@@ -2,7 +2,7 @@
 
 The prisms under the geom's bounding sphere collide one by one; of all their contacts the manifold
 takes four among the deepest. The window of grid cells moves in whole cells: soft, a cell fades in
-from the window's rim, so that nothing jumps.
+and out at the window's rim, so that nothing jumps.
 """
 
 from collections.abc import Callable
@@ -46,14 +46,28 @@ _SURFACE = 1
 _TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]])
 
 
-def _cells(field: HField, center: Float[Array, "3"], radius: Float[Array, ""]) -> Int[Array, "w 2"]:
-    """(column, row) of the cells in a window of static shape that starts at `center - radius`."""
+def _cells(
+    part: Part, field: HField, center: Float[Array, "3"], radius: Float[Array, ""]
+) -> tuple[Int[Array, "w 2"], Float[Array, " w"]]:
+    """The cells of a window of static shape that starts at `center - radius`.
+
+    Beyond the rim of the field the window repeats the cells at the rim.
+
+    Returns:
+        (column, row) of each, and the truth value that it is in the window: soft, 0 where the
+        window takes it in and lets it go.
+    """
     count = jnp.array(field.data.shape) - 1
-    start = (center[:2] - radius + field.size[:2]) / (2 * field.size[:2]) * count
-    start = jnp.clip(jnp.floor(start), -count, count).astype(int)
+    step = 2 * field.size[:2] / count
+    start = jnp.clip((center[:2] - radius + field.size[:2]) / step, -count, count)
     columns, rows = field.subgrid
     window = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-    return jnp.clip(start + window, 0, count - 1)
+    cells = jnp.floor(start).astype(int) + window
+    after = cells - start
+    to_rim = jnp.stack([after + 1, np.array(field.subgrid) - 1 - after]) * step / radius
+    inside = jnp.prod(saturate(4 * to_rim), axis=(0, 2))
+    truth = jnp.maximum(inside, float(part.mode == "hard"))
+    return jnp.clip(cells, 0, count - 1), truth
 
 
 def _prism(field: HField, corners: Int[Array, "3 2"]) -> Convex:
@@ -81,21 +95,6 @@ def _prism(field: HField, corners: Int[Array, "3 2"]) -> Convex:
     )
 
 
-def _fade(
-    part: Part,
-    field: HField,
-    cells: Int[Array, "w 2"],
-    center: Float[Array, "3"],
-    radius: Float[Array, ""],
-) -> Float[Array, " w"]:
-    """Truth value that a cell is in the window; soft, 0 where the window takes in new cells."""
-    half = field.size[:2] / (jnp.array(field.data.shape) - 1)
-    middle = (2 * cells + 1) * half - field.size[:2]
-    beyond = jnp.max(jnp.abs(middle - center[:2]) - half, axis=1)
-    inside = saturate(4 - 4 * beyond / radius)
-    return jnp.maximum(inside, float(part.mode == "hard"))
-
-
 def _collide(
     part: Part,
     field: HField,
@@ -115,7 +114,7 @@ def _collide(
     center, turn = field.mat.T @ (geom.pos - field.pos), field.mat.T @ geom.mat
     geom = replace(geom, pos=center, mat=turn)
     field = jax.tree.map(lambda x: x.astype(geom.pos.dtype), field)
-    cells = _cells(field, center, radius)
+    cells, inside = _cells(part, field, center, radius)
     corners = (cells[None, :, None] + _TRIANGLES[:, None]).reshape(-1, 3, 2)
     prisms = jax.vmap(lambda c: _prism(field, c))(corners)
     dist, pos, normal, weight = jax.vmap(lambda p: touch(geom, p))(prisms)
@@ -125,7 +124,7 @@ def _collide(
     upward = sj.greater_equal(normal @ up, 1e-6, **soft(part))[..., None]
     normal = upward * normal + (1 - upward) * prisms.face_normal[:, None, _SURFACE]
 
-    weight = weight * _fade(part, field, jnp.tile(cells, (2, 1)), center, radius)[:, None]
+    weight = weight * jnp.tile(inside, 2)[:, None]
     size = jnp.mean(jax.vmap(inradius)(prisms) ** -2) ** -0.5
     depth, pos, normal, weight = (
         -dist.ravel(),

@@ -26,7 +26,7 @@ from softsim.softening import Part
 PLATEAU, EDGE = 2.0, 0.4
 """Length of a plateau and of the switch at its end, relative to the width of a plain switch."""
 
-SHARP, WIDE = 0.25, 2.0
+SHARP, WIDE = 0.25, 1.0
 """Width of the switch between two points, relative to the largest distance.
 
 Of a long rectangle the opposite corner is hardly further than the next one: b needs a sharp switch.
