@@ -59,7 +59,7 @@ def open_folder(out: Path) -> Path:
     return out
 
 
-def write_with(path: Path, write: Callable[[Path], None]) -> Path:
+def write_with(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file beside `path`, then put it in place in one move."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
     os.close(handle)

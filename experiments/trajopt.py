@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -214,7 +214,7 @@ def cross_entropy(
 def softening(args: Args) -> softsim.Softening:
     """What the soft methods soften, and by how much."""
     soft = softsim.Softening.soft(args.softness, args.reach)
-    hard = {part: softsim.Part() for part in ("mask", "collision") if part not in args.soften}
+    hard: Any = {part: softsim.Part() for part in ("mask", "collision") if part not in args.soften}
     return replace(soft, **hard)
 
 

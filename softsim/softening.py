@@ -15,6 +15,7 @@ from softsim.numerics import default_float
 Mode = Literal["hard", "smooth", "c0", "c1", "c2"]
 # Contacts are fully there at a depth of 1 % of the geom's radius: well above where bodies rest.
 MASK_SOFTNESS = 0.001
+Method = Literal["softsort", "neuralsort", "ot", "sorting_network", "lapsum"]
 MODES: tuple[str, ...] = ("hard", "smooth", "c0", "c1", "c2")
 
 
@@ -33,7 +34,7 @@ class Part(eqx.Module):
 
     softness: Float[Array, ""] = eqx.field(converter=default_float, default=0.1)
     mode: Mode = eqx.field(static=True, default="hard")
-    method: str = eqx.field(static=True, default="softsort")
+    method: Method = eqx.field(static=True, default="softsort")
 
     def __check_init__(self) -> None:
         if self.mode not in MODES:
@@ -88,10 +89,10 @@ class Softening(eqx.Module):
     def soft(cls, softness: float = 0.05, reach: float = 0.0, mode: Mode = "smooth") -> "Softening":
         """Softened collision and contact mask, seen by the value and by the gradient."""
         return cls(
-            collision=Part(softness, mode),
-            mask=Part(MASK_SOFTNESS, "c1"),
-            limit=Part(MASK_SOFTNESS, "c1"),
-            reach=reach,
+            collision=Part(default_float(softness), mode),
+            mask=Part(default_float(MASK_SOFTNESS), "c1"),
+            limit=Part(default_float(MASK_SOFTNESS), "c1"),
+            reach=default_float(reach),
         )
 
     @classmethod

@@ -14,6 +14,7 @@ Reference: MuJoCo documentation, "Computation", section "Constraint solver"; E. 
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -151,16 +152,7 @@ def _minimise(
     M, rows = problem.M, problem.rows
     scale = 1.0 / jnp.maximum(jnp.trace(M), mujoco.mjMINVAL)
     tol, ls_tol = tolerance
-    M_factor = None if settings.newton else cho_factor(M)
-
-    def direction(s: _State, grad: Float[Array, " nv"]) -> tuple:
-        if settings.newton:
-            Mgrad = cho_solve(cho_factor(_hessian(problem, s.x)), grad)
-            return Mgrad, -Mgrad
-        Mgrad = cho_solve(M_factor, grad)
-        # Polak-Ribiere; the first iteration has search = 0
-        beta = grad @ (Mgrad - s.Mgrad) / jnp.maximum(s.grad @ s.Mgrad, mujoco.mjMINVAL)
-        return Mgrad, -Mgrad + jnp.maximum(beta, 0.0) * s.search
+    direction = _newton_direction(problem) if settings.newton else _cg_direction(M)
 
     def iterate(s: _State) -> _State:
         grad = s.Ma - problem.qfrc_smooth - rows.J.T @ forces(rows, s.x)
@@ -189,6 +181,31 @@ def _minimise(
     )  # fmt: skip
     final = jax.lax.while_loop(lambda s: ~s.done & (s.niter < settings.iterations), iterate, init)
     return final.a, final.niter
+
+
+Direction = Callable[[_State, Float[Array, " nv"]], tuple[Array, Array]]
+
+
+def _newton_direction(problem: Problem) -> Direction:
+    """H^-1 grad, and the search direction against it."""
+
+    def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
+        Hgrad = cho_solve(cho_factor(_hessian(problem, s.x)), grad)
+        return Hgrad, -Hgrad
+
+    return direction
+
+
+def _cg_direction(M: Float[Array, "nv nv"]) -> Direction:
+    """M^-1 grad, and the direction conjugate to the last one (Polak and Ribiere)."""
+    factor = cho_factor(M)
+
+    def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
+        Mgrad = cho_solve(factor, grad)
+        beta = grad @ (Mgrad - s.Mgrad) / jnp.maximum(s.grad @ s.Mgrad, mujoco.mjMINVAL)
+        return Mgrad, -Mgrad + jnp.maximum(beta, 0.0) * s.search
+
+    return direction
 
 
 def _linesearch(

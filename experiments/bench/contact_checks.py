@@ -24,7 +24,7 @@ from softsim._mjx import geom_groups
 from softsim.collision import PAIRS, Hit, collide, shapes
 from softsim.softening import Part, Softening
 
-Evaluate = Callable[[np.ndarray, Poses, np.ndarray], tuple[np.ndarray, Hit, np.ndarray]]
+Evaluate = Callable[[np.ndarray, Poses, np.ndarray | float], tuple[np.ndarray, Hit, np.ndarray]]
 
 
 @cache

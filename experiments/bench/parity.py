@@ -95,7 +95,8 @@ def linearisation(name: str, states: int) -> dict[str, float]:
         m = softsim.put_model(mj_model)
         linearize = jax.jit(softsim.linearize)
         step = jax.jit(softsim.step)  # its qacc is that of the state it starts from
-        errors, tried = [], 0
+        errors: list[tuple[float, float]] = []
+        tried = 0
         rng = np.random.default_rng(0)
         mj_data = _start(mj_model)
         while len(errors) < states and tried < 10 * states:

@@ -77,7 +77,9 @@ def _clip(
     rise = incident[0] @ incident_normal - reference @ incident_normal
     t = div(rise, jnp.broadcast_to(cosine, rise.shape))
     shadow = reference + t[:, None] * reference_normal
-    clip = jax.vmap(lambda p, q, s: clip_segment(part, p, q, *s, size), in_axes=(0, 0, None))
+    clip = jax.vmap(
+        lambda p, q, s: clip_segment(part, p, q, s[0], s[1], size), in_axes=(0, 0, None)
+    )
     of_incident = clip(jnp.roll(incident, 1, axis=0), incident, sides(reference, reference_normal))
     of_reference = clip(jnp.roll(shadow, 1, axis=0), shadow, sides(incident, incident_normal))
     ends, inside = jax.tree.map(lambda *x: jnp.concatenate(x), of_incident, of_reference)
@@ -122,7 +124,7 @@ def face_contacts(
         (ref, ref_normal), incident = jax.tree.map(
             lambda x, y: jnp.where(role == 0, x, y), (one, two), (two, one)
         )
-        points, inside = _clip(part, ref, ref_normal, *incident, size)
+        points, inside = _clip(part, ref, ref_normal, incident[0], incident[1], size)
         upward, _ = unit(ref_normal, normal)
         depth = (ref[0] - points) @ upward
         deepest = soft_max(part, depth - far * ruled_out(inside), size)

@@ -20,6 +20,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int
@@ -82,7 +83,7 @@ class Hit(eqx.Module):
     weight: Float[Array, " k"]
 
 
-PairFunction = Callable[[Part, Geom, Geom], Hit]
+PairFunction = Callable[[Part, Any, Any], Hit]
 
 
 @dataclass(frozen=True)

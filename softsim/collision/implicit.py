@@ -105,7 +105,9 @@ def _minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
             settling = jnp.abs(values[1] - values[0]) <= tolerance * scale
             return count + 1, candidates[jnp.where(settling, 1, jnp.argmin(values))], g
 
-        return jax.lax.while_loop(unfinished, step, (0, start, jnp.full_like(start, jnp.inf)))[1]
+        return jax.lax.while_loop(
+            unfinished, step, (jnp.zeros((), int), start, jnp.full_like(start, jnp.inf))
+        )[1]
 
     def tangent_solve(linear: Callable[[Point], Point], y: Point) -> Point:
         return _solve3(jax.vmap(linear)(jnp.eye(3, dtype=y.dtype)), y)

@@ -66,7 +66,7 @@ def saturate(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 def at_least(
     part: Part,
-    x: Float[Array, "*s"],
+    x: Float[Array, "*s"] | float,
     bound: Float[Array, "*s"] | float,
     scale: Float[Array, "*s"] | float = 1.0,
 ) -> Float[Array, "*s"]:
