@@ -246,7 +246,10 @@ def test_gated_grad_holds_the_index_constant():
     assert jnp.any(free != 0)
 
 
-@pytest.mark.parametrize("method", INDEX_METHODS)
+@pytest.mark.parametrize(
+    "method",
+    ["softsort"] + [pytest.param(m, marks=pytest.mark.slow) for m in INDEX_METHODS[1:]],
+)
 def test_log_probs(method):
     x = X[0, 0]
     shared = {"method": method, "softness": 0.3}
@@ -290,6 +293,7 @@ def test_quantiles_increase_and_vectors_stack():
     np.testing.assert_allclose(together, single, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_single_entries():
     for method in METHODS:
         assert so.sort(jnp.array([2.0]), method=method) == 2
