@@ -19,6 +19,7 @@ import softjax_ops as sj
 from softsim.collision.contract import Convex
 from softsim.collision.manifold import (
     at_least,
+    decided,
     four_points,
     pick,
     ruled_out,
@@ -137,5 +138,5 @@ def face_contacts(
     points = points.reshape(-1, 3)
     index = four_points(part, points, member, lead @ facing, size)
     return FaceContacts(
-        -pick(index, depth.ravel()), pick(index, points), saturate(2.5 * pick(index, member))
+        -pick(index, depth.ravel()), pick(index, points), decided(2 * pick(index, member))
     )

@@ -18,6 +18,7 @@ from softsim.collision.convex import settled
 from softsim.collision.manifold import (
     EDGE,
     at_least,
+    decided,
     first_max,
     pick,
     ruled_out,
@@ -79,9 +80,8 @@ def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
     on_a, on_b = jax.vmap(lambda p, q: closest_of_segments(part, *p, *q))(of_a[i], of_b[j])
-    point = Point(
-        weight @ separated.ravel()[place], weight @ (0.5 * (on_a + on_b)), weight @ real[place]
-    )
+    dist, pos = weight @ separated.ravel()[place], weight @ (0.5 * (on_a + on_b))
+    point = Point(dist, pos, weight @ decided(real[place]))
     return Edges(point, weight @ axes.reshape(-1, 3)[place])
 
 
@@ -116,8 +116,8 @@ def convex_near(
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
     faces = face_contacts(part, a, b, normal, a_refers, size, extent(a, b))
     edges = _edges(part, a, b, size)
-    at_edges = _prefers_edges(part, faces, edges.point, size)
-    at_closest = best[-1]
+    at_edges = decided(_prefers_edges(part, faces, edges.point, size))
+    at_closest = decided(best[-1])
 
     take = at_edges
     point = Point(

@@ -22,6 +22,7 @@ from softsim.collision.convex import SKIN, settled, sphere_near
 from softsim.collision.convex_convex import convex_near
 from softsim.collision.manifold import (
     at_least,
+    decided,
     four_points,
     pick,
     ruled_out,
@@ -140,7 +141,7 @@ def _collide(
 
     normal, clear = settled(pick(index, normal) @ field.mat.T)
     frames = jax.vmap(lambda n: frame(part, n))(normal)
-    there = saturate(2.5 * pick(index, weight)) * unique(index) * clear
+    there = decided(2 * pick(index, weight)) * unique(index) * clear
     return Hit(-pick(index, depth), field.pos + pick(index, pos) @ field.mat.T, frames, there)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from softsim.collision.clipping import FaceContacts
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import at_least, ruled_out, soft_max
+from softsim.collision.manifold import at_least, decided, ruled_out, soft_max
 from softsim.collision.numerics import unit
 from softsim.softening import Part
 
@@ -113,6 +113,7 @@ def blend(
     Soft, contact 0 is always there, so that the distance is defined in every pose. The others
     join it where they are not there.
     """
+    at_point = decided(at_point)
     on_face = (1 - at_point) * faces.there
     found = on_face[0] + at_point * point.there
     weight = on_face.at[0].set(jnp.maximum(found, float(part.mode != "hard")))
