@@ -60,7 +60,8 @@ def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
         if value.shape != like.shape:
             raise ValueError(f"mj_data.{name}: got shape {value.shape}, expected {like.shape}")
         refuse_not_finite(f"mj_data.{name}", value)
-        fields[name] = jnp.asarray(value, like.dtype)
+        # a copy: on the CPU JAX would otherwise see what MuJoCo writes there later
+        fields[name] = jnp.array(np.array(value), like.dtype)
     return d.replace(**fields)
 
 

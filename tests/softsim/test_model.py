@@ -42,6 +42,8 @@ def test_put_data_copies_the_inputs_of_a_step():
     np.testing.assert_array_equal(d.qpos, mj_data.qpos)
     np.testing.assert_array_equal(d.qvel, mj_data.qvel)
     assert d.time == 0.5
+    mj_data.qpos[:] = 7.0
+    np.testing.assert_array_equal(d.qpos[:3], (1, 2, 3))
 
 
 def test_put_data_names_what_is_not_finite():
