@@ -280,17 +280,14 @@ def support(
     stop = sides(peak, end)
     right = jnp.arange(2).reshape(2, *(1,) * peak.ndim) == 1
 
-    def mass(limit):
-        def outer(j):
-            below = cost(j) < limit
-            return below ^ right.reshape(2, *(1,) * (j.ndim - 1))
+    def mass(j):
+        """sum of (limit - cost)^e, the limit being the cost of j, which ends one side."""
+        limit = cost(j)
+        other = first_true(lambda i: (cost(i) < limit) ^ ~right, start[::-1], stop[::-1], length)
+        lo, hi = sides(j[0], other[1]), sides(other[0] - 1, j[1])
+        return kernel_sum(limit, heights(lo, hi))
 
-        shape = (2, *limit.shape)
-        wide = [jnp.broadcast_to(a[:, None], shape) for a in (start, stop)]
-        lo, hi = first_true(outer, *wide, length)
-        return kernel_sum(limit, heights(lo, hi - 1))
-
-    found = first_true(lambda j: (mass(cost(j)) < 1) ^ right, start, stop, length)
+    found = first_true(lambda j: (mass(j) < 1) ^ right, start, stop, length)
     return found[0], found[1] - 1
 
 
