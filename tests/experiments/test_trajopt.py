@@ -81,7 +81,8 @@ def test_the_throw_is_the_one_mujoco_makes() -> None:
     mj_data.qpos, mj_data.qvel = throw.data.qpos, throw.release(x)
     for _ in range(throw.steps):
         mujoco.mj_step(mj_model, mj_data)
-    np.testing.assert_allclose(end, mj_data.qpos, atol=1e-6)
+    # the model's solver stops at a tolerance of 1e-5
+    np.testing.assert_allclose(end, mj_data.qpos, atol=1e-5)
 
 
 @pytest.mark.parametrize(
