@@ -9,6 +9,8 @@ from softsim.doctor import check_gradients as check_gradients
 from softsim.model import make_data as make_data
 from softsim.model import put_data as put_data
 from softsim.model import put_model as put_model
+from softsim.parallel import parallel_vmap as parallel_vmap
+from softsim.parallel import spread as spread
 from softsim.rollout import Trajectory as Trajectory
 from softsim.rollout import rollout as rollout
 from softsim.softening import Part as Part

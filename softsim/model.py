@@ -31,7 +31,7 @@ def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
     if problems:
         raise UnsupportedModelError(problems)
     try:
-        m = mjx.put_model(_dense(mj_model), impl="jax")
+        m = mjx.put_model(_dense(mj_model), device=_device(), impl="jax")
     except NotImplementedError as error:  # what MJX itself refuses
         raise UnsupportedModelError([str(error)]) from error
     return _default_float(m)
@@ -39,7 +39,7 @@ def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
 
 def make_data(m: mjx.Model) -> mjx.Data:
     """The state at `m.qpos0` with zero velocity, as an `mjx.Data`."""
-    return _default_float(mjx.make_data(m, impl="jax"))
+    return _default_float(mjx.make_data(m, device=_device(), impl="jax"))
 
 
 def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
@@ -76,6 +76,12 @@ CONTROLS = (
     "eq_active",
 )
 INPUTS = STATE + CONTROLS
+
+
+def _device() -> jax.Device:
+    """The default device; MJX would take the first of all hosts."""
+    chosen = jax.config.jax_default_device
+    return chosen if isinstance(chosen, jax.Device) else jax.local_devices()[0]
 
 
 def _dense(mj_model: mujoco.MjModel) -> mujoco.MjModel:
