@@ -167,30 +167,32 @@ class _Ends(NamedTuple):
 
 
 def _ends(x: Array, where: Array | None) -> _Ends:
-    """What stands beside the finite entries; one pass finds whether there is anything to count."""
-    kinds = TOP * (x == jnp.inf) + BOTTOM * (x == -jnp.inf) + NAN * jnp.isnan(x)
+    """What stands beside the finite entries; one sum finds whether there is anything to count."""
     used = jnp.ones_like(x, bool) if where is None else where
+    kinds = TOP * (x == jnp.inf) + BOTTOM * (x == -jnp.inf) + NAN * jnp.isnan(x)
     kinds = jnp.where(used, kinds, MASKED)
     total = jnp.sum(used, axis=-1, keepdims=True)
 
-    def count(kinds):
-        numbers = (jnp.sum(kinds == k, axis=-1, keepdims=True) for k in (TOP, BOTTOM, NAN))
-        top, bottom, nan = numbers
+    def count(x):
+        there = (x == jnp.inf, x == -jnp.inf, jnp.isnan(x))
+        top, bottom, nan = (jnp.sum(k & used, axis=-1, keepdims=True) for k in there)
         return top, total - top - bottom - nan, bottom, jnp.where(nan > 0, jnp.nan, 0.0)
 
-    def nothing(kinds):
+    def nothing(x):
         zero = jnp.zeros_like(total)
         return zero, total, zero, zero.astype(jnp.result_type(float))
 
-    special = jnp.sum(x * 0) != 0
-    top, live, bottom, poison = jax.lax.cond(special, count, nothing, kinds)
+    x = jax.lax.stop_gradient(x)
+    special = ~jnp.isfinite(jnp.sum(x))
+    top, live, bottom, poison = jax.lax.cond(special, count, nothing, x)
     return _Ends(kinds, top, live, bottom, poison.astype(x.dtype))
 
 
 def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends]:
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     y = -y if static.ascending else y
-    return make_rows(y, where, softness, static.standardize), _ends(y, where)
+    ends = _ends(y, where)
+    return make_rows(y, where, softness, static.standardize, ends.live), ends
 
 
 def _move_down(found: Array, ends: _Ends, first: Array | None, axis: int) -> Array:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 FAR = 200.0
 """Distance, in units of the softness, from where an entry has no weight: exp(-200) = 0 in float32,
@@ -45,20 +45,43 @@ class Rows(NamedTuple):
         return jnp.sum(self.live, axis=-1, keepdims=True).astype(self.z.dtype)
 
 
-def moments(
-    x: Float[Array, "... n"], live: Bool[Array, "... n"]
-) -> tuple[Float[Array, "... 1"], Float[Array, "... 1"]]:
-    """Mean and scale of the live entries of each row.
+def _scale(variance: Float[Array, "... 1"]) -> Float[Array, "... 1"]:
+    """The standard deviation; for a row that is constant 1.
 
-    The scale is the standard deviation, except for a row that is constant: there it is 1, so that
-    equal entries get the derivative of an unscaled row and not one that is 1000 times larger.
+    So equal entries get the derivative of an unscaled row and not one that is 1000 times larger.
     """
-    number = jnp.maximum(jnp.sum(live, axis=-1, keepdims=True), 1)
-    mean = jnp.sum(jnp.where(live, x, 0), axis=-1, keepdims=True) / number
+    return jnp.sqrt(variance + VARIANCE_FLOOR + jnp.exp(-10 * variance / VARIANCE_FLOOR))
+
+
+@jax.custom_jvp
+def _standard(
+    x: Float[Array, "... n"], live: Bool[Array, "... n"], number: Int[Array, "... 1"]
+) -> tuple[Float[Array, "... n"], Float[Array, "... 1"]]:
+    """(x - mean) / scale of the live entries (0 for others), and their variance.
+
+    Args:
+        x: 0 where not live.
+        live: the entries that count.
+        number: how many they are.
+    """
+    number = jnp.maximum(number, 1).astype(x.dtype)
+    mean = jnp.sum(x, axis=-1, keepdims=True) / number
     deviation = jnp.where(live, x - mean, 0)
     variance = jnp.sum(deviation**2, axis=-1, keepdims=True) / number
-    constant = jnp.exp(-10 * variance / VARIANCE_FLOOR)
-    return mean, jnp.sqrt(variance + VARIANCE_FLOOR + constant)
+    return deviation / _scale(variance), variance
+
+
+@_standard.defjvp
+def _standard_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """Two sums over the row: the deviations sum to zero, so the mean's part of d variance is 0."""
+    x, live, number = primals
+    u, variance = _standard(x, live, number)
+    number = jnp.maximum(number, 1).astype(x.dtype)
+    dx = jnp.where(live, tangents[0], 0)
+    dvariance = 2 * _scale(variance) * jnp.sum(u * dx, axis=-1, keepdims=True) / number
+    scale, dscale = jax.jvp(_scale, (variance,), (dvariance,))
+    du = (dx - jnp.sum(dx, axis=-1, keepdims=True) / number - u * dscale) / scale
+    return (u, variance), (jnp.where(live, du, 0), dvariance)
 
 
 def make_rows(
@@ -66,8 +89,9 @@ def make_rows(
     where: Bool[Array, "... n"] | None,
     softness: Float[Array, "... 1"],
     standardize: bool,
+    number: Int[Array, "... 1"],
 ) -> Rows:
-    """The rows of `x`, with `where` selecting the entries that take part.
+    """The rows of `x`, with `where` selecting the entries that take part: `number` finite ones.
 
     With `standardize`, scores are sigmoid((x - mean) / scale), with the moments of the live
     entries alone: a mask or an infinity does not flatten the rest.
@@ -75,8 +99,8 @@ def make_rows(
     live = jnp.isfinite(x) if where is None else jnp.isfinite(x) & where
     x = jnp.where(live, x, 0)
     if standardize:
-        mean, scale = moments(x, live)
-        z, lowest = jax.nn.sigmoid((x - mean) / scale), jnp.zeros_like(mean)
+        u, variance = _standard(x, live, number)
+        z, scale, lowest = jax.nn.sigmoid(u), _scale(variance), jnp.zeros_like(variance)
     else:
         lowest = jnp.min(x, axis=-1, keepdims=True)
         z, scale = x, jnp.ones_like(lowest)
