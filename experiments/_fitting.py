@@ -1,0 +1,274 @@
+"""Nonlinear least squares over windows of trajectories, with exact Jacobians from softsim.
+
+For parameters u (P,) and, if the initial states are estimated too, their offsets z (w, K), the cost
+
+    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2) + |z_w|^2 ) + 1/2 |prior(u)|^2
+
+is minimised. r_wk holds the errors at sample k of window w in standard deviations of the noise, z_w
+how far the initial state of the window is from the measured one, likewise. rho is pseudo-Huber:
+quadratic up to about `robust` standard deviations, then linear in the distance, so that the samples
+after a toss has tipped over the other way count no more than each other (Charbonnier et al., 1997).
+
+The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
+leaves P equations (multiple shooting: Bock, 1983).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from mujoco import mjx
+
+import softsim
+from experiments._parameters import Table
+from experiments._trajectories import Windows
+from softsim.derivatives import difference_pos
+from softsim.integrators import integrate_pos
+
+CHUNK = 64  # windows per call; the last call is filled up with masked ones
+MAX_DAMPING = 1e8
+
+
+class Blocks(NamedTuple):
+    """What least squares needs of each of w windows."""
+
+    cost: Float[np.ndarray, "w"]  # without the prior on u
+    square: Float[np.ndarray, "w"]  # weighted squares of the residuals, z_w among them
+    residuals: Float[np.ndarray, "w"]  # their number, those of z_w not among them
+    gu: Float[np.ndarray, "w P"]  # gradient of the cost
+    gz: Float[np.ndarray, "w K"]
+    uu: Float[np.ndarray, "w P P"]  # curvature of the cost, by Gauss and Newton
+    uz: Float[np.ndarray, "w P K"]
+    zz: Float[np.ndarray, "w K K"]
+
+
+class Problem(eqx.Module):
+    """A model to be fitted and how its predictions are compared with windows.
+
+    Attributes:
+        noise: (nv,), standard deviation of the measured positions, m and rad.
+        state_noise: (K,), of the measured initial state, positions then velocities; K is 2 nv, or 0
+            if the initial states are taken as measured.
+        robust: standard deviations, error of a sample from which the cost grows linearly only.
+        substeps: steps of the model per sample.
+        backward: measured velocities are means over the sample before.
+    """
+
+    model: mjx.Model
+    data: mjx.Data
+    table: Table = eqx.field(static=True)
+    noise: Float[Array, " nv"]
+    state_noise: Float[Array, " K"]
+    robust: Float[Array, ""]
+    substeps: int = eqx.field(static=True)
+    backward: bool = eqx.field(static=True)
+
+    def errors(
+        self, u: Float[Array, " P"], z: Float[Array, " K"], window: Windows
+    ) -> Float[Array, "W nv"]:
+        """Errors of the prediction of one window, in standard deviations; 0 where masked."""
+        m = self.table.insert(self.model, u)
+        nv = m.nv
+        qpos, qvel = jnp.asarray(window.qpos0), jnp.asarray(window.qvel0)
+        if self.backward:
+            qvel = qvel + half_sample(m, self.substeps)
+        offset = z * self.state_noise
+        if z.size:
+            qpos = integrate_pos(m, qpos, offset[:nv], jnp.ones(()))
+            qvel = qvel + offset[nv:]
+        ctrl = jnp.repeat(jnp.asarray(window.ctrl), self.substeps, axis=0)
+        _, path = softsim.rollout(m, self.data.replace(qpos=qpos, qvel=qvel), ctrl)
+        seen = path.qpos[self.substeps - 1 :: self.substeps]
+        apart = jax.vmap(lambda a, b: difference_pos(m, a, b))(jnp.asarray(window.qpos), seen)
+        return jnp.where(window.mask[:, None], apart / self.noise, 0.0)
+
+    def robustify(self, square: Float[Array, " W"]) -> tuple[Array, Array, Array]:
+        """rho and its first two derivatives at squared errors of samples."""
+        bound = self.noise.size * self.robust**2
+        root = jnp.sqrt(1.0 + square / bound)
+        return 2.0 * bound * (root - 1.0), 1.0 / root, -0.5 / (bound * root**3)
+
+    def blocks(
+        self, u: Float[Array, " P"], z: Float[Array, " K"], window: Windows
+    ) -> tuple[Array, ...]:
+        """The fields of `Blocks` for one window: value and exact Jacobian in one forward sweep."""
+        P = u.size
+
+        def residual(x: Float[Array, " n"]) -> Float[Array, "W nv"]:
+            return self.errors(x[:P], x[P:], window)
+
+        x = jnp.concatenate([u, z])
+        push = lambda t: jax.jvp(residual, (x,), (t,))
+        r, J = jax.vmap(push, out_axes=(None, -1))(jnp.eye(x.size, dtype=x.dtype))
+        square = jnp.sum(jnp.square(r), axis=1)
+        rho, weight, bend = self.robustify(square)
+        Jr = jnp.einsum("kvi,kv->ki", J, r)
+        # the bend of rho counts: without it, steps are far too short where errors are large
+        H = jnp.einsum("k,kvi,kvj->ij", weight, J, J) + 2.0 * (bend * Jr.T) @ Jr
+        H = H + jnp.diag((jnp.arange(x.size) >= P) * 1.0)
+        g = weight @ Jr + jnp.concatenate([jnp.zeros(P), z])
+        return (
+            0.5 * (jnp.sum(rho) + z @ z),
+            jnp.sum(weight * square) + z @ z,
+            jnp.sum(window.mask) * self.noise.size,
+            g[:P], g[P:], H[:P, :P], H[:P, P:], H[P:, P:],
+        )  # fmt: skip
+
+
+def half_sample(m: mjx.Model, substeps: int) -> Float[Array, " nv"]:
+    """From the mean velocity over the sample before to the velocity now, for free bodies in flight.
+
+    Gravity alone acts: g dt / 2 (1 - 1 / n) with n semi-implicit Euler steps to a sample.
+    """
+    free = np.flatnonzero(m.jnt_type == 0)
+    at = (m.jnt_dofadr[free][:, None] + np.arange(3)).astype(int)
+    change = m.opt.gravity * m.opt.timestep * (substeps - 1) / 2
+    return jnp.zeros(m.nv, m.qpos0.dtype).at[at].set(change)
+
+
+Evaluate = Callable[[np.ndarray, np.ndarray, Windows], Blocks]
+
+
+def make_evaluator(problem: Problem) -> Evaluate:
+    """`blocks` of any number of windows, in calls of one compiled program of CHUNK windows."""
+    # settings are arguments, so that other settings are not another program
+    settings = (problem.noise, problem.state_noise, problem.robust)
+
+    @jax.jit
+    def program(settings: tuple, u: Array, z: Array, windows: Windows) -> tuple[Array, ...]:
+        noise, state_noise, robust = settings
+        p = replace(problem, noise=noise, state_noise=state_noise, robust=robust)
+        return jax.vmap(lambda z, w: p.blocks(u, z, w))(z, windows)
+
+    def evaluate(u: np.ndarray, z: np.ndarray, windows: Windows) -> Blocks:
+        parts = []
+        size = min(CHUNK, len(z))
+        for first in range(0, len(z), size):
+            index = np.arange(first, first + size)
+            real = index < len(z)
+            index = np.minimum(index, len(z) - 1)
+            some = Windows(*(np.asarray(x)[index] for x in windows))
+            out = program(settings, jnp.asarray(u), jnp.asarray(z[index]), some)
+            parts.append(Blocks(*(np.asarray(x)[real] for x in out)))
+        return Blocks(*(np.concatenate(x) for x in zip(*parts)))
+
+    return evaluate
+
+
+def total(blocks: Blocks) -> float:
+    """The cost without the prior on u; infinite if the simulation was not finite."""
+    cost = float(np.sum(blocks.cost))
+    return cost if np.isfinite(cost) else np.inf
+
+
+class Reduced(NamedTuple):
+    """The normal equations in u alone, and how z follows from them."""
+
+    H: Float[np.ndarray, "P P"]
+    g: Float[np.ndarray, "P"]
+    scores: Float[np.ndarray, "w P"]  # their sum is g
+    back_g: Float[np.ndarray, "w K"]
+    back_u: Float[np.ndarray, "w K P"]
+
+
+def reduce(blocks: Blocks, damping: float) -> Reduced:
+    """Eliminate the initial states; damped as Levenberg and Marquardt do."""
+    diagonal = np.einsum("wkk->wk", blocks.zz)
+    zz = blocks.zz + damping * diagonal[:, :, None] * np.eye(blocks.gz.shape[1])
+    back_g = np.linalg.solve(zz, blocks.gz[..., None])[..., 0]
+    back_u = np.linalg.solve(zz, blocks.uz.swapaxes(1, 2))
+    scores = blocks.gu - np.einsum("wpk,wk->wp", blocks.uz, back_g)
+    H = np.sum(blocks.uu - blocks.uz @ back_u, axis=0)
+    return Reduced(H, scores.sum(axis=0), scores, back_g, back_u)
+
+
+@dataclass
+class Point:
+    """Where a minimisation is."""
+
+    u: Float[np.ndarray, "P"]
+    z: Float[np.ndarray, "w K"]
+    blocks: Blocks
+    cost: float
+    evaluations: int  # passes over the windows, each giving errors and Jacobian at once
+    done: bool = False
+
+
+def levenberg_marquardt(
+    problem: Problem, windows: Windows, evaluate: Evaluate, tolerance: float = 1e-4
+) -> Iterator[Point]:
+    """Points of decreasing cost, the start first; ends when a step gains less than `tolerance`."""
+    prior, slope = _prior_functions(problem.table)
+    u = np.zeros(problem.table.size)
+    z = np.zeros((len(windows.mask), problem.state_noise.size))
+    blocks = evaluate(u, z, windows)
+    evaluations, damping = 1, 1e-3
+    if not np.isfinite(total(blocks)):
+        raise ValueError("the model as given does not predict finite motion; check it and the data")
+    cost = total(blocks) + 0.5 * float(prior(u) @ prior(u))
+    while True:
+        yield Point(u, z, blocks, cost, evaluations)
+        while True:
+            reduced = reduce(blocks, damping)
+            Jp, rp = slope(u), prior(u)
+            H, g = reduced.H + Jp.T @ Jp, reduced.g + Jp.T @ rp
+            du = -np.linalg.solve(H + damping * np.diag(np.diag(H) + 1e-12), g)
+            dz = -(reduced.back_g + reduced.back_u @ du)
+            expected = -float(g @ du + 0.5 * du @ H @ du)
+            tried = evaluate(u + du, z + dz, windows)
+            evaluations += 1
+            new = total(tried) + 0.5 * float(prior(u + du) @ prior(u + du))
+            if new < cost:
+                break
+            damping *= 8.0
+            if damping > MAX_DAMPING or expected < 1e-2 * tolerance * cost:
+                yield Point(u, z, blocks, cost, evaluations, done=True)
+                return
+        good = (cost - new) > 0.5 * expected
+        small = (cost - new) < tolerance * cost
+        u, z, blocks = u + du, z + dz, tried
+        cost, damping = new, max(1e-9, damping / 8.0) if good else damping
+        if small:
+            yield Point(u, z, blocks, cost, evaluations, done=True)
+            return
+
+
+def adam(
+    problem: Problem, windows: Windows, evaluate: Evaluate, rate: float, seed: int
+) -> Iterator[Point]:
+    """Adam on random chunks of the windows, for sets too large to be swept in every step.
+
+    The initial states, where they are estimated, follow by a Gauss-Newton step of their own chunk
+    before each step of u. Costs are those of the chunk.
+    """
+    prior, slope = _prior_functions(problem.table)
+    generator = np.random.default_rng(seed)
+    n, size = len(windows.mask), min(CHUNK, len(windows.mask))
+    u, z = np.zeros(problem.table.size), np.zeros((n, problem.state_noise.size))
+    mean, square = np.zeros_like(u), np.zeros_like(u)
+    step = 0
+    while True:
+        index = generator.permutation(n)[:size]
+        some = Windows(*(np.asarray(x)[index] for x in windows))
+        blocks = evaluate(u, z[index], some)
+        step += 1
+        yield Point(u, z, blocks, total(blocks) * n / size, step)
+        reduced = reduce(blocks, 1e-3)
+        z[index] -= reduced.back_g
+        gradient = reduced.g + slope(u).T @ prior(u) * size / n
+        gradient = np.where(np.isfinite(gradient), gradient, 0.0)
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient**2
+        ratio = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.99**step)) + 1e-12)
+        u = u - rate * ratio / np.sqrt(step)
+
+
+def _prior_functions(table: Table):
+    """Residuals of the prior and their Jacobian, in numpy."""
+    value, jacobian = jax.jit(table.prior), jax.jit(jax.jacfwd(table.prior))
+    return lambda u: np.asarray(value(u)), lambda u: np.asarray(jacobian(u))

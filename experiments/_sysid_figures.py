@@ -1,0 +1,88 @@
+"""The figure of an identification: errors before and after, parameters, and one trajectory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+from matplotlib.axes import Axes
+
+from experiments._figures import COLORS, figure
+from experiments._trajectories import Recording
+from experiments._validation import distances, predict
+
+if TYPE_CHECKING:
+    from experiments.sysid import Result
+
+
+def draw(
+    path: Path,
+    result: "Result",
+    mj_model: mujoco.MjModel,
+    fitted: mujoco.MjModel,
+    recording: Recording,
+) -> None:
+    """Four panels, written to `path`."""
+    with figure(path, nrows=2, ncols=2, figsize=(9.0, 6.4)) as (_, axes):
+        _errors(axes[0, 0], result, 0, 1e3, "mean distance over a trajectory (mm)")
+        _errors(axes[0, 1], result, 1, 1.0, "mean turn over a trajectory (degrees)")
+        _parameters(axes[1, 0], result)
+        _one(axes[1, 1], result, mj_model, fitted, recording)
+
+
+def _errors(axes: Axes, result: "Result", column: int, unit: float, label: str) -> None:
+    """Share of trajectories below an error; nothing for a model that has no such motion."""
+    if not result.before[:, column].any():
+        axes.set_axis_off()
+        return
+    sets = {"as given": result.before, "fitted": result.after}
+    if result.peer is not None and result.peer_after is not None:
+        sets[f"fitted by {result.peer.name}"] = result.peer_after
+    for (name, errors), color in zip(sets.items(), COLORS):
+        values = np.sort(unit * errors[:, column])
+        share = (np.arange(len(values)) + 0.5) / len(values)
+        dashed = "--" if name.startswith("fitted by") else "-"
+        middle = np.median(values)
+        axes.plot(values, share, dashed, color=color, label=f"{name}: median {middle:.3g}")
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
+    axes.set_ylabel("share of trajectories below")
+    axes.set_title(f"{len(result.judged)} trajectories that were not fitted")
+    axes.legend(loc="lower right")
+
+
+def _parameters(axes: Axes, result: "Result") -> None:
+    """Fitted values relative to the start, with intervals."""
+    table, sure = result.problem.table, result.sure
+    start = np.concatenate([p.start for p in table.parameters])
+    at = np.arange(table.size)[::-1]
+    scale = np.where(start == 0, 1.0, start)
+    middle, low, high = (x / scale for x in (sure.values, sure.low, sure.high))
+    axes.errorbar(middle, at, xerr=[middle - low, high - middle], fmt="o", ms=4, capsize=3)
+    axes.axvline(1.0, color="black", lw=0.8)
+    axes.set_yticks(at, table.labels)
+    axes.set_xlabel("fitted value / start, with 95 % interval")
+    axes.set_title("parameters")
+
+
+def _one(
+    axes: Axes,
+    result: "Result",
+    mj_model: mujoco.MjModel,
+    fitted: mujoco.MjModel,
+    recording: Recording,
+) -> None:
+    """Distance from the measured positions over time, of the trajectory of middle error."""
+    order = np.argsort(result.after[:, 0])
+    trajectory = int(result.judged[order[len(order) // 2]])
+    backward = result.problem.backward
+    for name, model, color in (("as given", mj_model, COLORS[0]), ("fitted", fitted, COLORS[1])):
+        positions = predict(model, recording, trajectory, backward)
+        away = distances(model, recording, trajectory, positions)
+        time = recording.dt * np.arange(1, len(away) + 1)
+        axes.plot(time, 1e3 * away[:, 0], color=color, label=f"{name}: distance (mm)")
+        axes.plot(time, away[:, 1], ":", color=color, label=f"{name}: turn (degrees)")
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("apart from the measurement")
+    axes.set_title(f"trajectory {trajectory}, of middle error after the fit")
+    axes.legend()

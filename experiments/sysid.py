@@ -1,0 +1,381 @@
+"""Identify the parameters of a model from recorded trajectories.
+
+Any parameters of a MuJoCo model (friction, contact stiffness and damping, mass, inertia, sizes,
+joint damping, ...) are fitted to measured positions by Gauss-Newton steps with exact Jacobians of
+the simulation, through its contacts. Trajectories are split into those to fit and those to judge
+the fit by. Reported are the values with 95 % intervals, what the data do not determine, and errors
+before and after, by MuJoCo itself, on the trajectories that were not used. The fitted MJCF is
+written as well, in the units of the data.
+
+The defaults fit the ContactNets cube tosses: friction, contact stiffness (timeconst), contact
+damping (dampratio), the cube's size and inertia, and a length scale of the measurement.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+import softsim
+from experiments import _run
+from experiments._fitting import Evaluate, Point, Problem, adam, levenberg_marquardt, make_evaluator
+from experiments._intervals import Certainty, certainty
+from experiments._mjcf import in_shape, pick, to_mujoco, write_mjcf
+from experiments._parameters import make_table
+from experiments._peer import PeerFit, fit_peer
+from experiments._sysid_figures import draw
+from experiments._trajectories import Recording, Windows, angular, cut, read
+from experiments._validation import trajectory_errors
+
+MODEL = Path(__file__).parent / "models" / "tossed_cube.xml"
+CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inertia:cube",
+        "length_scale")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Args:
+    """Settings of the identification."""
+
+    data: Path
+    """.npz or .csv file of trajectories; its layout is in docs/sysid.md"""
+    out: Path = Path("runs/sysid")
+    """folder for metrics.json, CSV, the figure and fitted.xml"""
+    model: Path = MODEL
+    """MJCF file"""
+    parameters: tuple[str, ...] = CUBE
+    """what is fitted, as KIND:ELEMENT or KIND. Geoms: friction, torsion, rolling, timeconst,
+    dampratio, dmin, dmax, width, size, place. Bodies: mass, inertia, moments, com, axes. Joints:
+    damping, armature, frictionloss, stiffness. Actuators: gain. The world: gravity, tilt,
+    length_scale. Or any float field, as FIELD:ELEMENT[i]"""
+    start: dict[str, float] = field(default_factory=dict)
+    """values to start from instead of the model's: NAME VALUE ..."""
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """intervals for values: NAME LOW HIGH ..."""
+    prior: dict[str, float] = field(default_factory=dict)
+    """standard deviation of what is known before: NAME RELATIVE ..."""
+    default_prior: float = 1.0
+    """the same for all other parameters: 1 is a factor of e for positive ones"""
+    fit: int = 64
+    """trajectories to fit, chosen at random"""
+    judge: int = 100
+    """other trajectories to judge the fit by, chosen at random"""
+    window: int = 60
+    """samples in a window; 0: whole trajectories. Shorter ones forget chaos sooner"""
+    windows: Literal["first", "all"] = "first"
+    """only the first window of each trajectory, whose start is often known best, or all"""
+    states: Literal["measured", "estimated"] = "measured"
+    """where windows begin: at the measured state, or at one that is estimated near it"""
+    velocity: Literal["backward", "instant"] = "backward"
+    """recorded velocities are means over the sample before, or instantaneous"""
+    noise: tuple[float, float] = (0.001, 1.0)
+    """assumed of positions, m and degrees; the level is estimated, only the ratio matters"""
+    velocity_noise: tuple[float, float] = (0.02, 10.0)
+    """of measured velocities, m/s and degrees/s; for estimated states"""
+    robust: float = 1.0
+    """error of a sample, in noise, from which the cost grows only linearly with it"""
+    optimiser: Literal["lm", "adam"] = "lm"
+    """Levenberg-Marquardt; or Adam on random chunks, for large sets"""
+    iterations: int = 30
+    """at most"""
+    rate: float = 0.1
+    """of Adam, at first"""
+    peer: bool = False
+    """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
+    seed: int = 0
+    """of the choice of trajectories"""
+    quick: bool = False
+    """few trajectories and iterations, to see that everything works"""
+
+    def __post_init__(self) -> None:
+        for name in ("fit", "iterations", "robust", "rate", "default_prior"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected more than 0")
+        for name in ("window", "judge"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected 0 or more")
+        for name in ("noise", "velocity_noise"):
+            if not min(getattr(self, name)) > 0:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected positive numbers")
+
+
+@dataclass
+class Result:
+    """Everything found."""
+
+    problem: Problem
+    windows: Windows
+    judged: np.ndarray
+    points: list[Point]
+    seconds: list[float]
+    sure: Certainty
+    before: np.ndarray
+    after: np.ndarray
+    peer: PeerFit | None = None
+    peer_after: np.ndarray | None = None
+
+
+def load(path: Path) -> mujoco.MjModel:
+    """Compile an MJCF file; a ValueError says what is wrong with it."""
+    if not path.is_file():
+        raise ValueError(f"--model {path}: no such file")
+    try:
+        return mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise ValueError(f"--model {path}: {error}") from None
+
+
+def split(args: Args, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """Trajectories to fit and, none of them among those, trajectories to judge by."""
+    count = len(recording.start)
+    order = np.random.default_rng(args.seed).permutation(count)
+    if count == 1:
+        return order, order[:0]
+    fit = min(args.fit, max(1, count // 2) if args.judge else count)
+    return np.sort(order[:fit]), np.sort(order[fit : fit + args.judge])
+
+
+def make_problem(args: Args, mj_model: mujoco.MjModel, recording: Recording) -> Problem:
+    """Model, parameters and noise.
+
+    Raises:
+        ValueError: a parameter is unknown or cannot be fitted, or the samples are not a whole
+            number of time steps of the model apart.
+    """
+    m = softsim.put_model(mj_model)
+    names = args.parameters
+    table = make_table(mj_model, names, args.start, args.bounds, args.prior, args.default_prior)
+    substeps = round(recording.dt / mj_model.opt.timestep)
+    if substeps < 1 or abs(substeps * mj_model.opt.timestep / recording.dt - 1) > 1e-4:
+        raise ValueError(
+            f"samples are {recording.dt:.6g} s apart, which is not a whole number of the model's "
+            f"time steps of {mj_model.opt.timestep:.6g} s; change the timestep of the model"
+        )
+    if mj_model.na:
+        raise ValueError("the model has activation states, which recordings do not hold")
+    turns = angular(mj_model)
+    noise = np.where(turns, np.radians(args.noise[1]), args.noise[0])
+    velocity = np.where(turns, np.radians(args.velocity_noise[1]), args.velocity_noise[0])
+    state = np.concatenate([noise, velocity]) if args.states == "estimated" else np.zeros(0)
+    return Problem(
+        m, softsim.make_data(m), table, jnp.asarray(noise), jnp.asarray(state),
+        jnp.asarray(args.robust), substeps, args.velocity == "backward" and recording.measured,
+    )  # fmt: skip
+
+
+def minimise(
+    args: Args, problem: Problem, windows: Windows, evaluate: Evaluate, bar: _run.Progress
+) -> tuple[list[Point], list[float]]:
+    """Run the optimiser; for Adam, a last pass over all windows."""
+    points, seconds, begin = [], [], time.perf_counter()
+    steps: Iterator[Point]
+    if args.optimiser == "lm":
+        steps = levenberg_marquardt(problem, windows, evaluate)
+    else:
+        steps = adam(problem, windows, evaluate, args.rate, args.seed)
+    task = bar.add_task("fitting", total=args.iterations, status="compiling")
+    for point in steps:
+        points.append(point)
+        seconds.append(time.perf_counter() - begin)
+        rms = np.sqrt(np.sum(point.blocks.square) / np.sum(point.blocks.residuals))
+        bar.update(task, advance=1, status=f"error {rms:.3g} times the noise")
+        if point.done or len(points) > args.iterations:
+            break
+    if args.optimiser == "adam":
+        last = points[-1]
+        last.blocks = evaluate(last.u, last.z, windows)
+        last.evaluations += 1
+    bar.update(task, completed=args.iterations)
+    return points, seconds
+
+
+def identify(
+    args: Args, mj_model: mujoco.MjModel, recording: Recording
+) -> tuple[Result, dict[str, np.ndarray]]:
+    """Fit and judge; also returns the fitted leaves of the model."""
+    problem = make_problem(args, mj_model, recording)
+    chosen, judged = split(args, recording)
+    windows = cut(recording, chosen, args.window, args.windows == "first")
+    backward = problem.backward
+    with _run.progress() as bar:
+        points, seconds = minimise(args, problem, windows, make_evaluator(problem), bar)
+        sure = certainty(problem, points[-1], windows.trajectory)
+        leaves = fitted_leaves(problem, mj_model, points[-1].u)
+        judged = judged if len(judged) else chosen
+        before = trajectory_errors(mj_model, recording, judged, backward)
+        after = trajectory_errors(to_mujoco(mj_model, leaves), recording, judged, backward)
+        result = Result(problem, windows, judged, points, seconds, sure, before, after)
+        if args.peer:
+            task = bar.add_task("the peer", total=1, status="")
+            measured = replace(problem, state_noise=jnp.zeros(0))
+            result.peer = fit_peer(measured, windows, mj_model, args.iterations)
+            other = to_mujoco(mj_model, fitted_leaves(problem, mj_model, result.peer.u))
+            result.peer_after = trajectory_errors(other, recording, judged, backward)
+            bar.update(task, advance=1)
+    return result, leaves
+
+
+def fitted_leaves(problem: Problem, mj_model: mujoco.MjModel, u) -> dict[str, np.ndarray]:
+    """The float fields of the model at the coordinates u."""
+    return in_shape(jax.jit(lambda u: pick(problem.table.insert(problem.model, u)))(u), mj_model)
+
+
+def sentences(args: Args, result: Result) -> list[str]:
+    """What came out, in words."""
+    sure, table = result.sure, result.problem.table
+    said = []
+    if "length_scale" in table.labels:
+        i = table.labels.index("length_scale")
+        low, value, high = sure.low[i], sure.values[i], sure.high[i]
+        apart = "differ" if not low < 1 < high else "do not differ measurably"
+        said.append(
+            f"Lengths in the data {apart} from true ones: scale {value:.4f} ({low:.4f} to "
+            f"{high:.4f}), so that gravity reads {value * _gravity(result.problem):.3f} m/s^2."
+        )
+    said += sure.weak or ["The data determine every parameter."]
+    for i, (name, value) in enumerate(zip(table.labels, sure.values)):
+        for given, (low, high) in args.bounds.items():
+            if name.startswith(given) and not 0.02 < (value - low) / (high - low) < 0.98:
+                said.append(f"{name} = {sure.values[i]:.4g} has run into its bounds {low}, {high}.")
+    if not result.points[-1].done:
+        said.append(f"Not converged after {args.iterations} iterations: raise --iterations.")
+    return [text[0].upper() + text[1:] for text in said]
+
+
+def _gravity(problem: Problem) -> float:
+    return float(np.linalg.norm(problem.model.opt.gravity))
+
+
+def parameter_rows(result: Result) -> dict[str, list]:
+    """Columns of the table of parameters."""
+    table, sure = result.problem.table, result.sure
+    rows = {
+        "parameter": table.labels,
+        "unit": table.units,
+        "start": np.concatenate([p.start for p in table.parameters]).tolist(),
+        "fitted": sure.values.tolist(),
+        "low": sure.low.tolist(),
+        "high": sure.high.tolist(),
+        "relative_sd_noise": sure.white.tolist(),
+        "relative_sd_trajectories": sure.sandwich.tolist(),
+    }
+    if result.peer is not None:
+        rows["peer"] = np.asarray(table.values(result.peer.u)).tolist()
+    return rows
+
+
+def summary(result: Result) -> dict:
+    """The numbers of a fit."""
+    quartiles = lambda errors: np.quantile(errors, [0.25, 0.5, 0.75], axis=0)
+    numbers = {
+        "trajectories_fitted": len(np.unique(result.windows.trajectory)),
+        "trajectories_judged": len(result.judged),
+        "windows": len(result.windows.mask),
+        "noise_level": result.sure.noise,
+        "cost": [point.cost for point in result.points],
+        "evaluations": result.points[-1].evaluations,
+        "seconds": result.seconds[-1],
+        "seconds_of_first_evaluation": result.seconds[0],
+        "correlation": result.sure.correlation,
+    }
+    sets = {"before": result.before, "after": result.after}
+    if result.peer is not None and result.peer_after is not None:
+        goal = 1.01 * result.points[-1].cost
+        reached = [n for n, cost in result.peer.history if cost <= goal]
+        numbers["peer"] = {
+            "name": result.peer.name,
+            "cost": result.peer.history[-1][1],
+            "evaluations": result.peer.evaluations,
+            "evaluations_to_our_cost_within_1_percent": reached[0] if reached else None,
+            "seconds": result.peer.seconds,
+        }
+        sets["peer"] = result.peer_after
+    for name, errors in sets.items():
+        low, middle, high = quartiles(errors)
+        numbers[f"errors_{name}"] = {
+            "position_mm": {
+                "median": 1e3 * middle[0],
+                "quartiles": 1e3 * np.array([low[0], high[0]]),
+            },
+            "rotation_deg": {"median": middle[1], "quartiles": [low[1], high[1]]},
+        }
+    return numbers
+
+
+def write_results(
+    args: Args, mj_model: mujoco.MjModel, recording: Recording, result: Result, leaves: dict
+) -> None:
+    """metrics.json, parameters.csv, errors.csv, fitted.xml and the figure."""
+    said = sentences(args, result)
+    rows = parameter_rows(result)
+    metrics = {**_run.provenance(args), "parameters": rows, **summary(result), "findings": said}
+    _run.write_json(args.out / "metrics.json", metrics)
+    _run.write_csv(args.out / "parameters.csv", rows)
+    columns = {"trajectory": result.judged}
+    sets = {"before": result.before, "after": result.after, "peer": result.peer_after}
+    for name, errors in sets.items():
+        if errors is not None:
+            columns |= {f"{name}_m": errors[:, 0], f"{name}_deg": errors[:, 1]}
+    _run.write_csv(args.out / "errors.csv", columns)
+    write_mjcf(args.out / "fitted.xml", args.model, mj_model, leaves)
+    fitted = to_mujoco(mj_model, leaves)
+    draw(args.out / "sysid.png", result, mj_model, fitted, recording)
+    print_results(result, said)
+
+
+def print_results(result: Result, said: list[str]) -> None:
+    """The tables and sentences at the end."""
+    rows = parameter_rows(result)
+    table = [
+        {
+            "parameter": name,
+            "start": f"{a:.4g}",
+            "fitted": f"{b:.4g}",
+            "95 % interval": f"{lo:.4g} to {hi:.4g}",
+        }
+        for name, a, b, lo, hi in zip(
+            *(rows[k] for k in ("parameter", "start", "fitted", "low", "high"))
+        )
+    ]
+    _run.print_table("Parameters (in the lengths of the data: fitted.xml)", table)
+    sets = {"before": result.before, "after": result.after, "peer": result.peer_after}
+    errors = [
+        {
+            "model": name,
+            "position": f"{1e3 * np.median(e[:, 0]):.1f} mm",
+            "rotation": f"{np.median(e[:, 1]):.2f} deg",
+        }
+        for name, e in sets.items()
+        if e is not None
+    ]
+    _run.print_table(f"Median error over {len(result.judged)} trajectories not fitted", errors)
+    last = result.points[-1]
+    print(f"{last.evaluations} evaluations, {result.seconds[-1]:.0f} s", end="")
+    if result.peer is not None:
+        print(
+            f"; {result.peer.name}: {result.peer.evaluations} and {result.peer.seconds:.0f} s",
+            end="",
+        )
+    print("\n" + "\n".join(said))
+
+
+def main(args: Args) -> None:
+    """Identify, and write what was found."""
+    if args.quick:
+        args = replace(args, fit=6, judge=6, iterations=4, window=min(args.window or 20, 20))
+    _run.open_folder(args.out)
+    with jax.enable_x64(True):
+        mj_model = load(args.model)
+        recording = read(args.data, mj_model)
+        result, leaves = identify(args, mj_model, recording)
+        write_results(args, mj_model, recording, result, leaves)
+    print(f"Written to {args.out}: metrics.json, parameters.csv, errors.csv, fitted.xml, sysid.png")
+
+
+if __name__ == "__main__":
+    _run.launch(Args, main, __doc__)
