@@ -1,0 +1,9 @@
+"""Tasks: a model, what a policy sees of it, and a reward."""
+
+from envs.base import Env as Env
+from envs.base import State as State
+from envs.base import reset_where_done as reset_where_done
+from envs.randomize import scale as scale
+from envs.randomize import shift as shift
+from envs.registry import make as make
+from envs.registry import names as names

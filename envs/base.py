@@ -1,0 +1,275 @@
+"""What an environment is: a state, how it starts, how it steps."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from mujoco import mjx
+
+import softsim
+from envs.randomize import Randomization
+
+Self = TypeVar("Self", bound="Env")
+Info = dict[str, Any]
+SETTINGS = ("integrator", "cone", "solver")  # fields of mjOption that are enums
+
+
+class State(eqx.Module):
+    """One environment between two actions; a batch of them has a leading axis on every leaf.
+
+    Attributes:
+        data: physics. Fields that follow from the state (poses, contacts) are those of `finish`.
+        obs: what the policy sees.
+        reward: of the last step.
+        done: 1.0 where the episode ended with the last step, else 0.0.
+        metrics: the terms of the reward by name; they add up to `reward`.
+        info: `steps` taken in this episode; `truncation`, 1.0 where only the time limit ended it;
+            `action`, the last; `key`, for the next episode; `model`, the randomised leaves of the
+            model; and what the task draws for an episode, such as a target.
+    """
+
+    data: mjx.Data
+    obs: Float[Array, " obs"]
+    reward: Float[Array, ""]
+    done: Float[Array, ""]
+    metrics: dict[str, Float[Array, ""]]
+    info: Info
+
+    def replace(self, **changes: Any) -> "State":
+        """A copy with other values in some fields."""
+        return dataclasses.replace(self, **changes)
+
+
+class Env(eqx.Module):
+    """A task: a MuJoCo model, what the policy sees of it, and a reward. A pytree of pure functions.
+
+    `reset` and `step` work on one environment: `jax.vmap` gives a batch. A subclass says what the
+    task is by `load`, `start`, `observe` and `reward`, and where needed `task`, `act`, `finish` and
+    `terminated`.
+
+    Attributes:
+        mj_model: static; the same model for MuJoCo C.
+        model: the model; any float leaf may be differentiated or randomised.
+        blank: data of the right shapes, at rest.
+        softening: of the physics.
+        adaptive: integrate with error control instead of by the model's integrator.
+        randomization: static; how leaves of the model are drawn, afresh for every episode.
+        frame_skip: static; physics steps per action.
+        episode_length: static; actions after which an episode is truncated.
+        segment: static; physics steps between checkpoints of the reverse pass within one action.
+    """
+
+    mj_model: mujoco.MjModel = eqx.field(static=True)
+    model: mjx.Model
+    blank: mjx.Data
+    softening: softsim.Softening
+    adaptive: softsim.Adaptive | None = None
+    randomization: Randomization = eqx.field(static=True, default=())
+    frame_skip: int = eqx.field(static=True, default=1)
+    episode_length: int = eqx.field(static=True, default=1000)
+    segment: int | None = eqx.field(static=True, default=None)
+
+    # by identity, so that `jax.jit(env.step)` may hash its function
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    @classmethod
+    def create(
+        cls: type[Self],
+        softening: softsim.Softening | None = None,
+        *,
+        randomize: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Build the environment.
+
+        Args:
+            softening: of the physics; default: hard.
+            randomize: leaf of the model (such as "body_mass" or "opt.gravity") to a function
+                `(key, value) -> value`, drawn at every reset; see `envs.randomize`.
+            options: fields of the model's `<option>`, such as `timestep` or
+                `integrator="implicitfast"`, in place of those of the file.
+            fields: any attribute of the class, such as `frame_skip` or a weight of the reward.
+
+        Raises:
+            ValueError: no such field, option or leaf; lists those there are.
+        """
+        fixed = ("mj_model", "model", "blank", "softening", "randomization")
+        known = [f.name for f in dataclasses.fields(cls) if f.name not in fixed]
+        for name in fields:
+            if name not in known:
+                raise ValueError(f"{cls.__name__} has no setting {name!r}; it has {known}")
+        for name in ("frame_skip", "episode_length"):
+            if fields.get(name, 1) < 1:
+                raise ValueError(f"{name}: got {fields[name]}, expected at least 1")
+        mj_model = cls.load()
+        for name, value in (options or {}).items():
+            _set_option(mj_model, name, value)
+        model = softsim.put_model(mj_model)
+        randomization = tuple((randomize or {}).items())
+        for path, _ in randomization:
+            _check_leaf(model, path)
+        return cls(
+            mj_model=mj_model,
+            model=model,
+            blank=softsim.make_data(model),
+            softening=softsim.Softening.hard() if softening is None else softening,
+            randomization=randomization,
+            **fields,
+        )
+
+    @staticmethod
+    def load() -> mujoco.MjModel:
+        """The model, with the contact settings of the task."""
+        raise NotImplementedError
+
+    def start(self, key: PRNGKeyArray) -> mjx.Data:
+        """The physics at the beginning of an episode."""
+        raise NotImplementedError
+
+    def task(self, key: PRNGKeyArray) -> Info:
+        """What an episode is about, such as a target; read from `info` by the other functions."""
+        return {}
+
+    def act(self, data: mjx.Data, action: Float[Array, " nu"], info: Info) -> mjx.Data:
+        """Put an action into the physics; by default it scales [-1, 1] to each `ctrlrange`."""
+        low, high = self.model.actuator_ctrlrange.T
+        return data.replace(ctrl=(low + high) / 2 + (high - low) / 2 * action)
+
+    def finish(self, data: mjx.Data) -> mjx.Data:
+        """Compute what `observe` and `reward` read beside the state; by default nothing."""
+        return data
+
+    def observe(self, data: mjx.Data, info: Info) -> Float[Array, " obs"]:
+        """What the policy sees."""
+        raise NotImplementedError
+
+    def reward(
+        self, before: mjx.Data, action: Float[Array, " nu"], after: mjx.Data, info: Info
+    ) -> dict[str, Float[Array, ""]]:
+        """The terms of the reward, by name."""
+        raise NotImplementedError
+
+    def terminated(self, data: mjx.Data) -> Bool[Array, ""]:
+        """Whether the episode has failed, and no further reward can come."""
+        return jnp.zeros((), bool)
+
+    @property
+    def dt(self) -> float:
+        """Seconds per action."""
+        return self.frame_skip * float(self.mj_model.opt.timestep)
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action, each in [-1, 1]."""
+        return int(self.mj_model.nu)
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers in an observation."""
+        return jax.eval_shape(lambda key: self.reset(key), jax.random.key(0)).obs.shape[-1]
+
+    def reset(self, key: PRNGKeyArray) -> State:
+        """The first state of an episode."""
+        following, for_model, for_start, for_task = jax.random.split(key, 4)
+        keys = jax.random.split(for_model, max(1, len(self.randomization)))
+        leaves = {
+            path: draw(key, get_leaf(self.model, path))
+            for key, (path, draw) in zip(keys, self.randomization)
+        }
+        action = jnp.zeros(self.action_size)
+        info = self.task(for_task)
+        info |= {"steps": jnp.zeros((), int), "truncation": jnp.zeros(()), "action": action}
+        info |= {"key": following, "model": leaves}
+        env = self._with(leaves)
+        data = env.finish(env.start(for_start))
+        terms = jax.eval_shape(lambda d: env.reward(d, action, d, info), data)
+        metrics = {name: jnp.zeros(()) for name in terms}
+        zero = jnp.zeros(())
+        return State(data, env.observe(data, info), zero, zero, metrics, info)
+
+    def step(self, state: State, action: Float[Array, " nu"]) -> State:
+        """The state one action, `dt` seconds, later."""
+        env = self._with(state.info["model"])
+        data = env.act(state.data, action, state.info)
+        ctrl = jnp.broadcast_to(data.ctrl, (self.frame_skip, data.ctrl.size))
+        data, _ = softsim.rollout(
+            env.model, data, ctrl, self.softening, segment=self.segment, adaptive=self.adaptive
+        )
+        return env.arrive(state, action, data)
+
+    def arrive(self, state: State, action: Float[Array, " nu"], data: mjx.Data) -> State:
+        """What comes of `action` in `state` if the physics has moved on to `data`."""
+        data = self.finish(data)
+        metrics = self.reward(state.data, action, data, state.info)
+        steps = state.info["steps"] + 1
+        ended = self.terminated(data)
+        truncated = (steps >= self.episode_length) & ~ended
+        info = state.info | {"steps": steps, "action": action}
+        info["truncation"] = truncated.astype(data.qpos.dtype)
+        done = (ended | truncated).astype(data.qpos.dtype)
+        reward = jnp.sum(jnp.stack(list(metrics.values())))
+        return State(data, self.observe(data, info), reward, done, metrics, info)
+
+    def with_softening(self: Self, softening: softsim.Softening) -> Self:
+        """The same environment with another softening."""
+        return dataclasses.replace(self, softening=softening)
+
+    def _with(self: Self, leaves: dict[str, Array]) -> Self:
+        """The same environment with some leaves of its model replaced."""
+        if not leaves:
+            return self
+        return dataclasses.replace(self, model=self.model.tree_replace(leaves))
+
+
+def reset_where_done(env: Env, state: State) -> State:
+    """Begin a new episode where the last has ended; `reward`, `done` and `metrics` are kept.
+
+    The observation becomes that of the new episode; take the last one from `state` before.
+    """
+    fresh = env.reset(state.info["key"])
+    ended = state.done > 0
+    chosen = lambda a, b: jnp.where(ended, a, b)
+    info = jax.tree.map(chosen, fresh.info, state.info)
+    info["truncation"] = state.info["truncation"]
+    data = jax.tree.map(chosen, fresh.data, state.data)
+    return state.replace(data=data, obs=chosen(fresh.obs, state.obs), info=info)
+
+
+def get_leaf(model: mjx.Model, path: str) -> Array:
+    """A leaf of the model by its dotted name."""
+    for name in path.split("."):
+        model = getattr(model, name)
+    return model
+
+
+def _check_leaf(model: mjx.Model, path: str) -> None:
+    """Refuse to randomise what is not a float leaf of the model."""
+    try:
+        leaf = get_leaf(model, path)
+    except AttributeError:
+        leaf = None
+    if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating):
+        floats = [f for f, x in vars(model).items() if isinstance(x, jax.Array) and x.size]
+        raise ValueError(f"randomize: {path!r} is no float leaf of the model; it has {floats}")
+
+
+def _set_option(mj_model: mujoco.MjModel, name: str, value: Any) -> None:
+    """Set one field of `mj_model.opt`; enums by their name in MJCF."""
+    known = [field for field in dir(mj_model.opt) if not field.startswith("_")]
+    if name not in known:
+        raise ValueError(f"options: no option {name!r}; there is {known}")
+    if name in SETTINGS and isinstance(value, str):
+        enum = getattr(mujoco, f"mjt{name.capitalize()}")
+        prefix = {"integrator": "mjINT_", "cone": "mjCONE_", "solver": "mjSOL_"}[name]
+        names = [member.removeprefix(prefix).lower() for member in enum.__members__]
+        if value.lower() not in names:
+            raise ValueError(f"options: {name} {value!r}, expected one of {names}")
+        value = getattr(enum, prefix + value.upper())
+    setattr(mj_model.opt, name, np.asarray(value) if np.ndim(value) else value)
