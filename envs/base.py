@@ -1,7 +1,7 @@
 """What an environment is: a state, how it starts, how it steps."""
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ from envs.randomize import Randomization
 
 Self = TypeVar("Self", bound="Env")
 Info = dict[str, Any]
+STATIC = {"static": True}  # fields that `jit` compiles in
 SETTINGS = ("integrator", "cone", "solver")  # fields of mjOption that are enums
 
 
@@ -45,7 +46,9 @@ class State(eqx.Module):
         return dataclasses.replace(self, **changes)
 
 
-class Env(eqx.Module):
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, eqx.field))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Env:
     """A task: a MuJoCo model, what the policy sees of it, and a reward. A pytree of pure functions.
 
     `reset` and `step` work on one environment: `jax.vmap` gives a batch. A subclass says what the
@@ -64,19 +67,26 @@ class Env(eqx.Module):
         segment: static; physics steps between checkpoints of the reverse pass within one action.
     """
 
-    mj_model: mujoco.MjModel = eqx.field(static=True)
+    mj_model: mujoco.MjModel = dataclasses.field(metadata=STATIC)
     model: mjx.Model
     blank: mjx.Data
     softening: softsim.Softening
     adaptive: softsim.Adaptive | None = None
-    randomization: Randomization = eqx.field(static=True, default=())
-    frame_skip: int = eqx.field(static=True, default=1)
-    episode_length: int = eqx.field(static=True, default=1000)
-    segment: int | None = eqx.field(static=True, default=None)
+    randomization: Randomization = dataclasses.field(default=(), metadata=STATIC)
+    frame_skip: int = dataclasses.field(default=1, metadata=STATIC)
+    episode_length: int = dataclasses.field(default=1000, metadata=STATIC)
+    segment: int | None = dataclasses.field(default=None, metadata=STATIC)
 
-    # by identity, so that `jax.jit(env.step)` may hash its function
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
+    def __init_subclass__(cls) -> None:
+        """Make every task a frozen dataclass and a pytree.
+
+        Compared by identity, unlike an `eqx.Module`, so that `jax.jit(env.step)` may hash it.
+        """
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
+        static = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(cls)}
+        data = [name for name, fixed in static.items() if not fixed]
+        meta = [name for name, fixed in static.items() if fixed]
+        jax.tree_util.register_dataclass(cls, data, meta)
 
     @classmethod
     def create(
