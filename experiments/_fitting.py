@@ -5,9 +5,9 @@ For parameters u (P,) and, if the initial states are estimated too, their offset
     1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2) + |z_w|^2 ) + 1/2 |prior(u)|^2
 
 is minimised. r_wk holds the errors at sample k of window w in standard deviations of the noise, z_w
-how far the initial state of the window is from the measured one, likewise. rho is pseudo-Huber:
-quadratic up to about `robust` standard deviations, then linear in the distance, so that the samples
-after a toss has tipped over the other way count no more than each other (Charbonnier et al., 1997).
+how far the initial state of the window is from the measured one, likewise. rho is Cauchy's,
+c^2 log(1 + s / c^2): quadratic up to about c = `robust` standard deviations per coordinate, then a
+matter of ratios, so that what follows after a toss has tipped over the other way hardly counts.
 
 The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
 leaves P equations (multiple shooting: Bock, 1983).
@@ -42,7 +42,7 @@ class Blocks(NamedTuple):
     residuals: Float[np.ndarray, "w"]  # their number, those of z_w not among them
     gu: Float[np.ndarray, "w P"]  # gradient of the cost
     gz: Float[np.ndarray, "w K"]
-    uu: Float[np.ndarray, "w P P"]  # curvature of the cost, by Gauss and Newton
+    uu: Float[np.ndarray, "w P P"]  # J_u' W J_u, W the weights rho'
     uz: Float[np.ndarray, "w P K"]
     zz: Float[np.ndarray, "w K K"]
 
@@ -54,7 +54,7 @@ class Problem(eqx.Module):
         noise: (nv,), standard deviation of the measured positions, m and rad.
         state_noise: (K,), of the measured initial state, positions then velocities; K is 2 nv, or 0
             if the initial states are taken as measured.
-        robust: standard deviations, error of a sample from which the cost grows linearly only.
+        robust: standard deviations, error of a sample from which the cost grows as its logarithm.
         substeps: steps of the model per sample.
         backward: measured velocities are means over the sample before.
     """
@@ -87,11 +87,10 @@ class Problem(eqx.Module):
         apart = jax.vmap(lambda a, b: difference_pos(m, a, b))(jnp.asarray(window.qpos), seen)
         return jnp.where(window.mask[:, None], apart / self.noise, 0.0)
 
-    def robustify(self, square: Float[Array, " W"]) -> tuple[Array, Array, Array]:
-        """rho and its first two derivatives at squared errors of samples."""
+    def robustify(self, square: Float[Array, " W"]) -> tuple[Array, Array]:
+        """rho and its derivative at squared errors of samples."""
         bound = self.noise.size * self.robust**2
-        root = jnp.sqrt(1.0 + square / bound)
-        return 2.0 * bound * (root - 1.0), 1.0 / root, -0.5 / (bound * root**3)
+        return bound * jnp.log1p(square / bound), 1.0 / (1.0 + square / bound)
 
     def blocks(
         self, u: Float[Array, " P"], z: Float[Array, " K"], window: Windows
@@ -106,12 +105,10 @@ class Problem(eqx.Module):
         push = lambda t: jax.jvp(residual, (x,), (t,))
         r, J = jax.vmap(push, out_axes=(None, -1))(jnp.eye(x.size, dtype=x.dtype))
         square = jnp.sum(jnp.square(r), axis=1)
-        rho, weight, bend = self.robustify(square)
-        Jr = jnp.einsum("kvi,kv->ki", J, r)
-        # the bend of rho counts: without it, steps are far too short where errors are large
-        H = jnp.einsum("k,kvi,kvj->ij", weight, J, J) + 2.0 * (bend * Jr.T) @ Jr
+        rho, weight = self.robustify(square)
+        H = jnp.einsum("k,kvi,kvj->ij", weight, J, J)
         H = H + jnp.diag((jnp.arange(x.size) >= P) * 1.0)
-        g = weight @ Jr + jnp.concatenate([jnp.zeros(P), z])
+        g = jnp.einsum("k,kvi,kv->i", weight, J, r) + jnp.concatenate([jnp.zeros(P), z])
         return (
             0.5 * (jnp.sum(rho) + z @ z),
             jnp.sum(weight * square) + z @ z,

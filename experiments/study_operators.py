@@ -1,10 +1,14 @@
-"""Draw every soft operator in every mode: one sheet per family, values above, derivatives below.
+"""Study: soft operators. Values, derivatives and speed of each in every mode.
+
+One sheet per family shows values above and derivatives below; a table gives the time of value and
+derivative of a batch, relative to the hard operator.
 
 An operator of several numbers is drawn as a function of one of them: comparisons against 0, logic
 against a truth value of 0.7, and the axiswise operators as functions of t in x = (t, -0.6, 0, 0.7).
 """
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +32,18 @@ Operator = Callable[..., jax.Array]
 
 @dataclass
 class Args:
-    out: Path = Path("results/study_operators")
+    out: Path = Path("runs/study_operators")
     """Folder for the pictures and their settings."""
     softness: float = 0.1
     """Softness of every operator."""
     points: int = 401
     """Number of points of a curve."""
+    batch: int = 100_000
+    """Points in a timed batch."""
+    repeats: int = 5
+    """Timed runs; the fastest counts."""
+    quick: bool = False
+    """Few points, small batches."""
 
 
 class Family(NamedTuple):
@@ -140,6 +150,50 @@ def draw(family: Family, args: Args, path: Path, advance: Callable[[], None]) ->
         sheet.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
+def seconds(operator: Operator, x: jax.Array, args: Args, mode: Mode) -> float:
+    """Time of value and derivative at the points x (n,), compiled before."""
+
+    def drawn(t: jax.Array) -> jax.Array:
+        return operator(t, softness=args.softness, mode=mode)
+
+    program = jax.jit(jax.vmap(jax.value_and_grad(drawn)))
+    jax.block_until_ready(program(x))
+    runs = []
+    for _ in range(args.repeats):
+        begin = time.perf_counter()
+        jax.block_until_ready(program(x))
+        runs.append(time.perf_counter() - begin)
+    return min(runs)
+
+
+def speed(args: Args, advance: Callable[[], None]) -> list[dict[str, str]]:
+    """Times relative to the hard operator, one row per operator."""
+    rows = []
+    for family in FAMILIES.values():
+        x = jnp.linspace(family.low, family.high, args.batch)
+        for name, operator in family.operators.items():
+            took = {mode: seconds(operator, x, args, mode) for mode in MODES}
+            row = {"operator": name, "hard": f"{1e9 * took['hard'] / args.batch:.1f} ns"}
+            row |= {m: f"{took[m] / took['hard']:.1f}" for m in MODES if m != "hard"}
+            rows.append(row)
+            advance()
+    return rows
+
+
+def findings(rows: list[dict[str, str]]) -> list[str]:
+    """What the table says, mode by mode."""
+    soft = [mode for mode in MODES if mode != "hard"]
+    middle = {m: sorted(float(row[m]) for row in rows)[len(rows) // 2] for m in soft}
+    worst = {m: max(rows, key=lambda row: float(row[m])) for m in soft}
+    said = ", ".join(f"{m} {middle[m]:.1f}" for m in soft)
+    most = ", ".join(f"{m} {worst[m][m]} ({worst[m]['operator']})" for m in soft)
+    return [
+        f"Value and derivative of a soft operator take, relative to the hard one, in the median "
+        f"over {len(rows)} operators: {said}.",
+        f"At most: {most}.",
+    ]
+
+
 def shrink(path: Path) -> None:
     """Store a picture with a palette of 64 colours: a third of the size."""
     with Image.open(path) as picture:
@@ -149,8 +203,10 @@ def shrink(path: Path) -> None:
 
 def main(args: Args) -> None:
     """Draw the sheets of all families into `args.out`."""
-    if args.points < 2:
-        raise ValueError(f"--points {args.points}: at least 2 are needed")
+    if args.points < 2 or args.batch < 1 or args.repeats < 1:
+        raise ValueError("--points, --batch, --repeats: at least 2, 1 and 1 are needed")
+    if args.quick:
+        args = Args(args.out, args.softness, points=41, batch=1000, repeats=1)
     _run.open_folder(args.out)
     with _run.progress() as bar:
         for name, family in FAMILIES.items():
@@ -158,11 +214,20 @@ def main(args: Args) -> None:
             advance = functools.partial(bar.advance, task)
             draw(family, args, args.out / f"{name}.png", advance)
             shrink(args.out / f"{name}.png")
-    _run.write_json(args.out / "metrics.json", _run.provenance(args))
+        task = bar.add_task(
+            "speed", total=sum(len(f.operators) for f in FAMILIES.values()), status=""
+        )
+        rows = speed(args, functools.partial(bar.advance, task))
+    said = findings(rows)
+    _run.write_csv(args.out / "speed.csv", {key: [row[key] for row in rows] for key in rows[0]})
+    metrics = {**_run.provenance(args), "table": rows, "findings": said}
+    _run.write_json(args.out / "metrics.json", metrics)
     sizes = {f"{n}.png": (args.out / f"{n}.png").stat().st_size for n in FAMILIES}
     _run.print_table(
         "pictures", [{"file": n, "kB": f"{size / 1e3:.0f}"} for n, size in sizes.items()]
     )
+    _run.print_table("Time of value and derivative; soft modes relative to hard", rows)
+    print("\n".join(said))
 
 
 if __name__ == "__main__":

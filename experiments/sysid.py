@@ -78,7 +78,7 @@ class Args:
     velocity_noise: tuple[float, float] = (0.02, 10.0)
     """of measured velocities, m/s and degrees/s; for estimated states"""
     robust: float = 1.0
-    """error of a sample, in noise, from which the cost grows only linearly with it"""
+    """error of a sample, in noise, from which the cost grows only as its logarithm"""
     optimiser: Literal["lm", "adam"] = "lm"
     """Levenberg-Marquardt; or Adam on random chunks, for large sets"""
     iterations: int = 30

@@ -1,0 +1,119 @@
+"""The studies: their quick runs work and say what they claim; the report repeats stored results."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import (
+    report,
+    study_billiard,
+    study_bounce,
+    study_horizon,
+    study_manifold,
+    study_operators,
+    study_recovery,
+    study_toss,
+)
+from tests.experiments.tables import read_csv
+
+MODULES = (
+    study_billiard, study_bounce, study_horizon, study_manifold, study_operators, study_recovery,
+    study_toss,
+)  # fmt: skip
+
+
+def test_an_ideal_bounce_keeps_its_energy_with_restitution_one() -> None:
+    """Height 0.3, falling for sqrt(2 h / g): at twice that time it is back where it began."""
+    fall = np.sqrt(2 * 0.3 / study_bounce.GRAVITY)
+    f = lambda h: study_bounce.ideal(h, 1.0, 2 * fall)
+    np.testing.assert_allclose(f(0.3), 0.3, rtol=1e-12)
+    step = 1e-6
+    central = (f(0.3 + step) - f(0.3 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(f)(0.3), central, rtol=1e-6)
+
+
+def test_straight_through_around_factors_loses_the_gradient_of_a_gap() -> None:
+    trap = study_manifold.pitfall(0.1)
+    apart = trap.gap > 0.02
+    np.testing.assert_array_equal(trap.value[apart], 0.0)
+    np.testing.assert_array_equal(trap.each[apart], 0.0)
+    np.testing.assert_allclose(trap.whole, trap.soft)
+    assert np.abs(trap.whole[apart]).max() > 1e-3
+
+
+def test_the_report_repeats_what_is_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "experiments" / "results" / "study_bounce"
+    folder.mkdir(parents=True)
+    made = {"cpus": 2, "devices": ["cpu"], "dtype": "float64"}
+    stored = {
+        "command": "python -m experiments.study_bounce",
+        "machine": made,
+        "versions": {"jax": "0", "mujoco": "0"},
+        "table": [{"integration": "step", "off": "1 mm"}],
+        "findings": ["It was found."],
+    }
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "studies.md"
+    report.main(report.Args(folder.parent, page))
+    text = page.read_text()
+    assert "| step | 1 mm |" in text
+    assert text.count("It was found.") == 2
+    assert "`study_toss`" in text
+    with pytest.raises(ValueError, match="no study has results"):
+        report.main(report.Args(tmp_path / "docs", page))
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "message"),
+    [
+        (study_bounce, {"low": 0.5}, "--low 0.5 --high 0.4"),
+        (study_toss, {"shapes": ("cube",)}, "--shapes cube"),
+        (study_billiard, {"reaches": (-1.0,)}, "--reaches"),
+        (study_manifold, {"points": 2}, "--points"),
+        (study_horizon, {"horizons": (1,)}, "--horizons"),
+        (study_recovery, {"tosses": 1}, "--tosses: got 1"),
+    ],
+)
+def test_bad_settings_name_themselves(module, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        module.Args(**settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__.split(".")[-1])
+def test_quick_run(module, tmp_path: Path) -> None:
+    module.main(module.Args(out=tmp_path, quick=True))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["table"] and metrics["findings"]
+    assert list(tmp_path.glob("*.png")) and list(tmp_path.glob("*.csv"))
+
+
+@pytest.mark.slow
+def test_smaller_steps_come_closer_to_the_continuous_gradient(tmp_path: Path) -> None:
+    args = study_bounce.Args(tmp_path, points=11, timesteps=(1e-2, 1e-3, 1e-4), tolerances=(1e-8,))
+    study_bounce.main(args)
+    rows = json.loads((tmp_path / "metrics.json").read_text())["table"]
+    off = [float(row["gradient off the limit"]) for row in rows[:3]]
+    own = [float(row["gradient off its differences"]) for row in rows[:3]]
+    assert off[0] > 5 * off[2]
+    assert own[0] < 1e-3 * off[0]
+
+
+@pytest.mark.slow
+def test_contact_from_a_distance_finds_the_ball(tmp_path: Path) -> None:
+    args = study_billiard.Args(tmp_path, reaches=(0.0, 0.2), points=41, starts=16, iterations=100)
+    study_billiard.main(args)
+    rows = read_csv(tmp_path / "shots.csv")
+    share = lambda key: np.mean([float(row[key]) < study_billiard.HIT for row in rows])
+    assert share("miss_m, reach 0.2 m") > share("miss_m, hard")
+
+
+@pytest.mark.slow
+def test_known_parameters_are_recovered(tmp_path: Path) -> None:
+    study_recovery.main(study_recovery.Args(tmp_path, repeats=2))
+    rows = json.loads((tmp_path / "metrics.json").read_text())["table"]
+    assert all(float(row["error, worst"].rstrip("%")) < 2 for row in rows)
