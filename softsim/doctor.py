@@ -18,9 +18,10 @@ from mujoco import mjx
 
 from softsim.collision import Contact, collide
 from softsim.derivatives import difference_pos
-from softsim.integrators import integrate_pos
+from softsim.integrators import advance, integrate_pos
+from softsim.model import check_inputs
 from softsim.softening import Softening
-from softsim.step import forward, step
+from softsim.step import accelerate
 
 Verdict = Literal["ok", "zero", "not finite", "jump nearby", "off"]
 
@@ -90,8 +91,8 @@ def check_gradients(
     stages = _stages(m, d, soft)
     inputs = {"position": m.nv, "velocity": m.nv, "activation": m.na, "control": m.nu}
     at = jnp.zeros(sum(inputs.values()), d.qpos.dtype)
-    exact = jax.jit(jax.jacfwd(stages))(at)
-    batched = jax.jit(jax.vmap(stages))
+    exact, contact = jax.jit(jax.jacfwd(stages, has_aux=True))(at)
+    batched = jax.jit(jax.vmap(lambda z: stages(z)[0]))
     coarse, fine = _differences(batched, at, 4 * eps), _differences(batched, at, eps)
 
     bounds = np.cumsum([0, *inputs.values()])
@@ -101,17 +102,16 @@ def check_gradients(
         for wrt, lo, hi in zip(inputs, bounds[:-1], bounds[1:])
         if hi > lo and exact[stage].shape[0]
     ]
-    contact = collide(m, forward(m, d, soft), soft)
     return Report(tuple(findings), tuple(_advice(m, softening, contact, findings)))
 
 
 def _stages(
     m: mjx.Model, d: mjx.Data, softening: Softening
-) -> Callable[[Float[Array, " k"]], dict[str, Array]]:
-    """The outputs of every stage, flat, as a function of a displacement of all inputs."""
-    after = step(m, d, softening)
+) -> Callable[[Float[Array, " k"]], tuple[dict[str, Array], Contact]]:
+    """The outputs of every stage, flat, and the contacts, at a displacement of all inputs."""
+    check_inputs(m, d)
 
-    def run(z: Float[Array, " k"]) -> dict[str, Array]:
+    def run(z: Float[Array, " k"]) -> tuple[dict[str, Array], Contact]:
         dq, dv, da, du = jnp.split(z, np.cumsum([m.nv, m.nv, m.na]))
         x = d.replace(
             qpos=integrate_pos(m, d.qpos, dq, jnp.ones(())),
@@ -119,10 +119,10 @@ def _stages(
             act=d.act + da,
             ctrl=d.ctrl + du,
         )
-        y = forward(m, x, softening)
+        y = accelerate(m, x, softening)
         contact = collide(m, y, softening)
-        end = step(m, x, softening)
-        moved = difference_pos(m, after.qpos, end.qpos)
+        end = advance(m, y, lambda d: accelerate(m, d, softening))
+        moved = difference_pos(m, d.qpos, end.qpos)
         stages = {
             "poses": (y.xpos, y.xmat),
             "contacts": (contact.dist, contact.pos, contact.frame, contact.weight),
@@ -132,7 +132,7 @@ def _stages(
             "next state": (moved, end.qvel, end.act),
         }
         flat = lambda parts: jnp.concatenate([jnp.ravel(p) for p in parts])
-        return {name: flat(parts) for name, parts in stages.items()}
+        return {name: flat(parts) for name, parts in stages.items()}, contact
 
     return run
 

@@ -8,14 +8,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_factor
 from jaxtyping import Array, Float
 from mujoco.mjx import Data, DisableBit, IntegratorType, Model
 
 from softsim import _mjx
-from softsim.dynamics.inertia import solve_spd
 from softsim.dynamics.rotation import normalize, quat_exp, quat_mul
 from softsim.dynamics.tree import spread, tree
+from softsim.linear import solve_spd
 
 Velocity = Float[Array, " nv"]
 Forward = Callable[[Data], Data]
@@ -107,8 +106,7 @@ def integrate_pos(
 def _implicit(m: Model, d: Data, damping: Float[Array, "nv nv"]) -> Data:
     """Euler with the acceleration of (M + dt damping) a = total force."""
     mat = d._impl.M + m.opt.timestep * damping
-    factor, _ = cho_factor(jax.lax.stop_gradient(mat))
-    qacc = solve_spd(mat, factor, d.qfrc_smooth + d.qfrc_constraint)
+    qacc = solve_spd(mat, d.qfrc_smooth + d.qfrc_constraint)
     return _update(m, d, d.qvel + m.opt.timestep * qacc, qacc, d.act_dot)
 
 

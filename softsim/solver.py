@@ -21,12 +21,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import mujoco
-from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int
 from mujoco import mjx
 
 from softsim.constraint.forces import cone_index, cost, curvature, forces
 from softsim.constraint.rows import Rows
+from softsim.linear import cholesky_solve, solve_spd
 
 
 class Problem(eqx.Module):
@@ -128,7 +128,7 @@ def _optimum_jvp(settings: Settings, primals: tuple, tangents: tuple) -> tuple:
     a, niter = _optimum(settings, problem, constants)
     _, dF = jax.jvp(lambda p: _residual(p, a), (problem,), (tangents[0],))
     H = _hessian(problem, problem.rows.J @ a - problem.rows.aref)
-    da = -cho_solve(cho_factor(H), dF)
+    da = -solve_spd(H, dF)
     return (a, niter), (da, jnp.zeros(niter.shape, jax.dtypes.float0))
 
 
@@ -190,7 +190,7 @@ def _newton_direction(problem: Problem) -> Direction:
     """H^-1 grad, and the search direction against it."""
 
     def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
-        Hgrad = cho_solve(cho_factor(_hessian(problem, s.x)), grad)
+        Hgrad = cholesky_solve(_hessian(problem, s.x), grad[:, None])[:, 0]
         return Hgrad, -Hgrad
 
     return direction
@@ -198,10 +198,10 @@ def _newton_direction(problem: Problem) -> Direction:
 
 def _cg_direction(M: Float[Array, "nv nv"]) -> Direction:
     """M^-1 grad, and the direction conjugate to the last one (Polak and Ribiere)."""
-    factor = cho_factor(M)
+    inverse = cholesky_solve(M, jnp.eye(M.shape[0], dtype=M.dtype))
 
     def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
-        Mgrad = cho_solve(factor, grad)
+        Mgrad = inverse @ grad
         beta = grad @ (Mgrad - s.Mgrad) / jnp.maximum(s.grad @ s.Mgrad, mujoco.mjMINVAL)
         return Mgrad, -Mgrad + jnp.maximum(beta, 0.0) * s.search
 

@@ -12,6 +12,7 @@ from softsim import _mjx, dynamics, integrators
 from softsim.adaptive import Adaptive, integrate
 from softsim.collision import collide
 from softsim.constraint import Rows, make_rows
+from softsim.linear import solve_spd
 from softsim.model import check_inputs
 from softsim.softening import Softening
 from softsim.solver import Problem, solve
@@ -67,10 +68,10 @@ def next_state(
 
 def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
     """Accelerations, forces, contacts and sensors at the state in `d`, without advancing it."""
-    return _observe(m, _accelerate(m, d, Softening.hard() if softening is None else softening))
+    return _observe(m, accelerate(m, d, Softening.hard() if softening is None else softening))
 
 
-def _accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+def accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     """From the state to the constrained acceleration."""
     d = _position(m, d)
     contact = collide(m, d, softening)
@@ -96,8 +97,7 @@ def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
     d = dynamics.tendon(m, d)
-    d = _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
-    return dynamics.factor_m(m, d)
+    return _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
 
 
 def _velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
@@ -117,7 +117,7 @@ def _acceleration(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     """All forces but the constraints', and the acceleration they would give."""
     applied = d.qfrc_applied + _mjx.xfrc_accumulate(m, d)
     qfrc_smooth = d.qfrc_passive - d.qfrc_bias + d.qfrc_actuator + applied
-    qacc_smooth = dynamics.solve_m(m, d, qfrc_smooth)
+    qacc_smooth = solve_spd(d._impl.M, qfrc_smooth)
     return d.replace(qfrc_smooth=qfrc_smooth, qacc_smooth=qacc_smooth)
 
 
@@ -141,13 +141,13 @@ def _constrain(m: mjx.Model, d: mjx.Data, rows: Rows) -> mjx.Data:
 
 
 def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    d = _observe(m, _accelerate(m, d, softening))
-    return integrators.advance(m, d, lambda d: _accelerate(m, d, softening))
+    d = _observe(m, accelerate(m, d, softening))
+    return integrators.advance(m, d, lambda d: accelerate(m, d, softening))
 
 
 def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    d = _accelerate(m, d, softening)
-    return integrators.advance(m, d, lambda d: _accelerate(m, d, softening))
+    d = accelerate(m, d, softening)
+    return integrators.advance(m, d, lambda d: accelerate(m, d, softening))
 
 
 def _adaptive_step(
@@ -158,7 +158,7 @@ def _adaptive_step(
     softening: Softening,
 ) -> mjx.Data:
     def field(m: mjx.Model, d: mjx.Data) -> tuple[Float[Array, " nv"], Float[Array, " na"]]:
-        d = _accelerate(m, d, softening)
+        d = accelerate(m, d, softening)
         return d.qacc, d.act_dot
 
     return integrate(adaptive, field, m, d, m.opt.timestep, d.ctrl, next_ctrl)

@@ -9,10 +9,7 @@ from softsim.dynamics.bias import com_vel as com_vel
 from softsim.dynamics.energy import kinetic_energy as kinetic_energy
 from softsim.dynamics.energy import potential_energy as potential_energy
 from softsim.dynamics.inertia import com_pos as com_pos
-from softsim.dynamics.inertia import factor_m as factor_m
 from softsim.dynamics.inertia import mass_matrix as mass_matrix
-from softsim.dynamics.inertia import solve_m as solve_m
-from softsim.dynamics.inertia import solve_spd as solve_spd
 from softsim.dynamics.jacobian import point_jacobians as point_jacobians
 from softsim.dynamics.jacobian import relative_jacobians as relative_jacobians
 from softsim.dynamics.kinematics import kinematics as kinematics

@@ -5,7 +5,6 @@ to, `subtree_com[body_rootid]`, in world axes (Featherstone, Rigid Body Dynamics
 with MuJoCo's choice of the reference point). Within a tree they add without a change of frame.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -85,33 +84,3 @@ def mass_matrix(m: Model, d: Data) -> Data:
     half = jnp.matmul(momentum.T, cdof, precision=HIGHEST) * t.mass_mask.astype(cdof.dtype)
     full = half + half.T + jnp.diag(m.dof_armature)
     return d.tree_replace({"_impl.crb": crb.T, "_impl.M": full})
-
-
-def factor_m(m: Model, d: Data) -> Data:
-    """Fills `qLD`, the upper Cholesky factor of `M`. It is a constant to differentiation:
-    `solve_m` takes its derivative from `M`.
-    """
-    factor, _ = jax.scipy.linalg.cho_factor(jax.lax.stop_gradient(d._impl.M))
-    return d.tree_replace({"_impl.qLD": factor})
-
-
-def solve_m(m: Model, d: Data, x: Float[Array, " nv"]) -> Float[Array, " nv"]:
-    """M^-1 x, with the factor in `d`; differentiable in `x` and in `M`, at any order."""
-    return solve_spd(d._impl.M, d._impl.qLD, x)
-
-
-def solve_spd(
-    mat: Float[Array, "n n"], factor: Float[Array, "n n"], x: Float[Array, " n"]
-) -> Float[Array, " n"]:
-    """mat^-1 x for a symmetric positive definite matrix with a known upper Cholesky factor.
-
-    The derivative is implicit, d(y) = mat^-1 (dx - d(mat) y): no factorisation is differentiated
-    and both modes reuse the factor.
-    """
-    factor = jax.lax.stop_gradient(factor)
-    return jax.lax.custom_linear_solve(
-        lambda y: jnp.matmul(mat, y, precision=HIGHEST),
-        x,
-        lambda _, b: jax.scipy.linalg.cho_solve((factor, False), b),
-        symmetric=True,
-    )

@@ -17,7 +17,6 @@ def stages(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
     d = dynamics.mass_matrix(m, d)
-    d = dynamics.factor_m(m, d)
     d = dynamics.com_vel(m, d)
     return dynamics.bias(m, d)
 
