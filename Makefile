@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-versi
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /:/' | awk -F: '{printf "  %-10s%s\n", $$1, $$2}'
 
-demo: $(VENV)/.runtime  ## throw a cube to a target, with four methods (results in runs/trajopt)
+demo: $(VENV)/.runtime  ## throw a cube to a target, three ways (results in runs/trajopt)
 	$(BIN)/python -m experiments.trajopt --out $(OUT)/trajopt
 
 test: lint types  ## lint, types and the fast tests

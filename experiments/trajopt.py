@@ -40,7 +40,7 @@ class Args:
 
     out: Path = Path("runs/trajopt")
     """folder for metrics.json, CSV and figures"""
-    methods: tuple[Method, ...] = get_args(Method)
+    methods: tuple[Method, ...] = ("hard", "straight_through", "cem")
     """hard, soft, straight_through: three gradients; cem: none"""
     starts: int = 20
     """random throws every method starts from"""
@@ -56,12 +56,12 @@ class Args:
     """m, of the cube's centre at release"""
     horizon: float = 1.0
     """s, of simulated time"""
-    soften: tuple[Literal["mask", "collision"], ...] = ("mask",)
-    """what soft and straight_through soften: mask: how contact forces set in; collision: which
-    points of the cube touch, and where"""
-    softness: float = 0.05
+    soften: tuple[Literal["mask", "collision"], ...] = ("collision",)
+    """what soft and straight_through soften: collision: which points of the cube touch, and where;
+    mask: how contact forces set in (stiff: wants smaller steps than the model's)"""
+    softness: float = 0.1
     """width of the switches between points of the cube, relative to its size"""
-    reach: float = 0.01
+    reach: float = 0.005
     """m, contact from a distance in the soft gradients"""
     seed: int = 0
     """of the starts and of CEM"""
