@@ -3,23 +3,29 @@
 One row per pair of shapes. Hard contacts are compared with `mjx.collision` in random poses; a pose
 counts as unstable, and not for parity, where MJX's own contacts move by more than the tolerance
 when the pose moves by a rounding error. Finite: values and gradients with respect to both poses
-and sizes, a third of the poses degenerate, all modes. Gradient: against central differences.
-Continuity: doubling the resolution of a sweep halves the largest change where contacts are smooth
+and sizes, a third of the poses degenerate. Gradient: against central differences. Continuity:
+around the largest change of a sweep, halving the step halves the change where contacts are smooth
 (ratio 0.5); hard contacts jump (ratio 1). Convergence: order in the softness.
+
+All pairs, modes and both dtypes take hours on two cores. Results of earlier runs in the same folder
+are kept, pair by pair and number by number, so the table may be made in pieces.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import jax
 
 from experiments import _run
 from experiments.bench import contact_checks as checks
 from experiments.bench.contact_cases import CASES, Case
-from softsim.softening import MODES
+from softsim.softening import Mode
 
 NAMES = tuple(case.name for case in CASES)
+Row = dict[str, float | str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,63 +33,87 @@ class Args:
     """Every pair of shapes, hard and soft."""
 
     out: Path = Path("experiments/bench/results")
-    """folder for contact.json, contact.csv and contact.md"""
+    """folder for contact.json, contact.csv and contact.md; what is there is added to"""
     pairs: tuple[str, ...] = NAMES
     """which pairs (first-second)"""
+    poses: int = 1000
+    """random poses for parity and gradients; ten times as many for finiteness"""
+    modes: tuple[Mode, ...] = ("hard", "smooth", "c0", "c1", "c2")
+    """in which values and gradients are checked"""
+    bits: tuple[Literal[64, 32], ...] = (64, 32)
+    """float64, float32"""
+    sweeps: int = 20
+    """for continuity"""
     quick: bool = False
-    """a tenth of the poses, float64 only, modes hard and smooth"""
+    """a tenth of the poses, float64 only, modes hard and smooth, 4 sweeps"""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.pairs) - set(NAMES)
+        if unknown:
+            raise ValueError(f"--pairs {sorted(unknown)}: expected some of {', '.join(NAMES)}")
+        if self.poses < 1 or self.sweeps < 1:
+            raise ValueError("--poses and --sweeps: expected at least 1")
 
 
 def main(args: Args) -> None:
     """Measure the pairs and write the tables; rows are written as they come."""
-    unknown = set(args.pairs) - set(NAMES)
-    if unknown:
-        raise ValueError(f"--pairs {sorted(unknown)}: expected some of {', '.join(NAMES)}")
+    if args.quick:
+        args = dataclasses.replace(args, poses=100, modes=("hard", "smooth"), bits=(64,), sweeps=4)
     out = _run.open_folder(args.out)
-    rows: list[dict[str, float | str]] = []
+    rows = _earlier(out)
     with _run.progress() as progress:
         task = progress.add_task("contact", total=len(args.pairs), status="")
         for case in (case for case in CASES if case.name in args.pairs):
             progress.update(task, status=case.name)
+            row = rows.setdefault(case.name, {"pair": case.name})
             with jax.enable_x64(True):
-                rows.append({"pair": case.name, **measure(case, args.quick)})
+                for values in measure(case, args):
+                    row.update(values)
             progress.advance(task)
-            _write(out, rows, args)
-    _run.print_table("contact", [_summary(row) for row in rows])
+            _write(out, [rows[name] for name in NAMES if name in rows], args)
+    _run.print_table("contact", [_summary(rows[name]) for name in NAMES if name in rows])
 
 
-def measure(case: Case, quick: bool) -> dict[str, float]:
-    """All checks of one pair, flat: a row of the table."""
-    n = 100 if quick else 1000
-    modes = ("hard", "smooth") if quick else MODES
-    dtypes = (True,) if quick else (True, False)
-    row: dict[str, float] = {}
-    for x64 in dtypes:
-        bits = 64 if x64 else 32
-        row |= _prefixed(f"hard{bits}", checks.check_hard_parity(case, n, x64))
-        for mode in modes:
-            row[f"finite{bits} {mode}"] = checks.check_finite(case, 10 * n, mode, x64)
-    for mode in modes[1:]:
-        row |= _prefixed(f"gradient {mode}", checks.check_gradient(case, n, mode))
-    steps = 200 if quick else 2000
-    for mode in ("smooth", "hard"):
-        row |= _prefixed(f"sweep {mode}", checks.check_continuity(case, mode, steps))
-    return row | _prefixed("limit", checks.check_convergence(case, "smooth", n))
+def measure(case: Case, args: Args):
+    """All checks of one pair, as flat columns of its row."""
+    for bits in args.bits:
+        yield _prefixed(f"hard{bits}", checks.check_hard_parity(case, args.poses, bits == 64))
+        for mode in args.modes:
+            share = checks.check_finite(case, 10 * args.poses, mode, bits == 64)
+            yield {f"finite{bits} {mode}": share, f"finite{bits} poses": 10 * args.poses}
+    if 64 not in args.bits:
+        return
+    for mode in args.modes:
+        if mode != "hard":
+            yield _prefixed(f"gradient {mode}", checks.check_gradient(case, args.poses, mode))
+        if mode in ("hard", "smooth"):
+            sweep = checks.check_continuity(case, mode, sweeps=args.sweeps)
+            yield _prefixed(f"sweep {mode}", sweep)
+    yield _prefixed("limit", checks.check_convergence(case, "smooth", args.poses))
+    yield {"poses": args.poses, "sweeps": args.sweeps}
+
+
+def _earlier(out: Path) -> dict[str, Row]:
+    """Rows of earlier runs, by pair."""
+    path = out / "contact.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return {row["pair"]: row for row in rows}
 
 
 def _summary(row: Mapping[str, float | str]) -> dict[str, str]:
     """The columns of the printed table; the files have all numbers."""
-    finite = min(float(value) for name, value in row.items() if name.startswith("finite"))
+    finite = [row[name] for name in row if name.startswith("finite") and "poses" not in name]
     columns = {
-        "hard = MJX": row["hard64 good_of_stable"],
-        "MJX unstable": row["hard64 unstable"],
-        "finite": finite,
-        "gradient": row["gradient smooth good"],
-        "sweep soft": row["sweep smooth gradient"],
-        "sweep hard": row["sweep hard gradient"],
-        "order": row["limit order"],
-        "soft - exact, m": row["limit dist_to_exact"],
-        "hard - exact, m": row["limit hard_to_exact"],
+        "hard = MJX": row.get("hard64 good_of_stable"),
+        "MJX unstable": row.get("hard64 unstable"),
+        "finite": min((float(x) for x in finite), default=None),
+        "gradient": row.get("gradient smooth good"),
+        "sweep soft": row.get("sweep smooth contacts"),
+        "of slopes": row.get("sweep smooth gradient_smooth"),
+        "sweep hard": row.get("sweep hard contacts"),
+        "order": row.get("limit order"),
+        "soft - exact, m": row.get("limit dist_to_exact"),
+        "hard - exact, m": row.get("limit hard_to_exact"),
     }
     return {"pair": str(row["pair"]), **{name: _short(value) for name, value in columns.items()}}
 
@@ -92,15 +122,16 @@ def _prefixed(name: str, values: Mapping[str, float]) -> dict[str, float]:
     return {f"{name} {key}": value for key, value in values.items()}
 
 
-def _short(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+def _short(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.3g}"
 
 
-def _write(out: Path, rows: list[dict[str, float | str]], args: Args) -> None:
-    """contact.json with all numbers, contact.csv as a table, contact.md with a row per number."""
+def _write(out: Path, rows: list[Row], args: Args) -> None:
+    """contact.json and contact.csv with all numbers, contact.md with those of the summary."""
     _run.write_json(out / "contact.json", {"rows": rows, **_run.provenance(args)})
-    _run.write_csv(out / "contact.csv", {k: [row[k] for row in rows] for k in rows[0]})
-    lines = [["", *(str(row["pair"]) for row in rows)], ["---"] * (len(rows) + 1)]
-    lines += [[k, *(_short(row[k]) for row in rows)] for k in rows[0] if k != "pair"]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    _run.write_csv(out / "contact.csv", {k: [row.get(k) for row in rows] for k in columns})
+    table = [_summary(row) for row in rows]
+    lines = [list(table[0]), ["---"] * len(table[0]), *(list(row.values()) for row in table)]
     text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     _run.write_with(out / "contact.md", lambda file: file.write_text(text))

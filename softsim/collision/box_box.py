@@ -45,10 +45,12 @@ def _at_point(
 ) -> Point:
     """The contact of two edges: MJX takes the deepest contact of the faces next to them.
 
-    Where those do not overlap: the middle of the closest points, at the separation.
+    Where those do not overlap, and soft where the boxes are apart: the middle of the closest
+    points, at the separation.
     """
     deepest = soft_index(part, -faces.dist - far * ruled_out(faces.there), size)
-    there = pick(deepest, faces.there)
+    apart = sj.greater(separation, 0.0, **soft(part, size)) * (part.mode != "hard")
+    there = pick(deepest, faces.there) * (1 - apart)
     dist = there * pick(deepest, faces.dist) + (1 - there) * separation
     pos = there * pick(deepest, faces.pos) + (1 - there) * middle
     return Point(dist, pos, there)
@@ -71,19 +73,19 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     axes = jnp.stack([lines, -lines], axis=1).reshape(-1, 3)
     gaps = separation(part, a, b, axes, size)
     gaps = gaps.at[12:].add(-far * jnp.repeat(ruled_out(real), 2))
-    apart = gap(part, a, b, _project(part, size), size)
+    apart = gap(part, a, b, _project(part, size), size, rounds=10)
     axes, gaps = jnp.vstack([axes, apart.axis]), jnp.append(gaps, apart.separation)
 
     best = first_max(part, gaps, size)
     mean = pick(best, axes)
     normal, clear = settled(mean)
-    cosine = axes[12:] @ pick(first_max(part, gaps[:12], size), axes[:12])
+    cosine = axes[12:-1] @ pick(first_max(part, gaps[:12], size), axes[:12])
     oblique = 1 - at_least(part, cosine**2, PARALLEL**2)
-    at_point = best[12:] @ oblique
+    at_point = best[12:-1] @ oblique + best[-1]
 
     a_refers = jnp.sum(best[::2])
     faces = face_contacts(part, a, b, normal, a_refers, size, far)
     point = _at_point(part, faces, pick(best, gaps), apart.middle, far, size)
-    dist, pos, weight = blend(part, faces, point, at_point)
+    dist, pos, weight = blend(part, faces, point, at_point, size)
     frames = jnp.broadcast_to(frame(part, box2.mat @ normal), (4, 3, 3))
     return Hit(dist, box2.pos + pos @ box2.mat.T, frames, weight * clear)

@@ -79,12 +79,18 @@ def _at_edge(
 
 
 def _prefers_edge(part: Part, face: Touch, edge: Touch, size: Float[Array, ""]):
-    """Truth value: there is an edge contact, shallower than that of the face, and oblique to it."""
-    shallow = -soft_max(part, face.dist, size)
+    """Truth value: there is an edge contact, shallower than that of the face, and oblique to it.
+
+    Soft, the edge's distance decides alone while the edge does not touch.
+    """
+    shallow, nearest = -soft_max(part, face.dist, size), -soft_max(part, -face.dist, size)
     worse = sj.greater_equal(-edge.dist[0], shallow, **soft(part, size))
     worse = worse * face.there * sj.greater(shallow, 0.0, **soft(part, size))
     cosine = jnp.sum(edge.normal[0] * face.normal[0])
-    return edge.there * (1 - worse) * (1 - at_least(part, cosine**2, PARALLEL**2))
+    chosen = edge.there * (1 - worse) * (1 - at_least(part, cosine**2, PARALLEL**2))
+    farther = face.there * sj.greater(edge.dist[0], nearest, **soft(part, size))
+    apart = sj.greater(edge.dist[0], 0.0, **soft(part, size)) * (part.mode != "hard")
+    return chosen + apart * (1 - farther - chosen)
 
 
 def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Float[Array, "2"]]:

@@ -13,7 +13,7 @@ points in common, so that the four points stay apart while the roles change.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex
@@ -21,6 +21,7 @@ from softsim.collision.manifold import (
     at_least,
     decided,
     four_points,
+    leading,
     pick,
     ruled_out,
     saturate,
@@ -49,18 +50,6 @@ class FaceContacts(eqx.Module):
     dist: Float[Array, "4"]
     pos: Float[Array, "4 3"]
     there: Float[Array, "4"]
-
-
-def leading(part: Part, index: Float[Array, " n"]) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
-    """The likeliest entries of a soft index, in their order, and by how much they lead the rest.
-
-    Hard that is one entry, with 1. Soft it is `CANDIDATES`; their lead is continuous where an
-    entry overtakes another, since the last one leads by 0 then.
-    """
-    count = 1 if part.mode == "hard" else min(CANDIDATES, index.size - 1)
-    weight, place = jax.lax.top_k(index, count + 1)
-    place = jnp.sort(place[:count])
-    return place, index[place] - weight[count]
 
 
 def _clip(
@@ -117,7 +106,7 @@ def face_contacts(
     of_b = soft_index(part, -b.face_normal @ normal)
     roles = jnp.stack([a_refers, 1 - a_refers])
     chance = roles[:, None, None] * of_a[:, None] * of_b
-    place, lead = leading(part, chance.ravel())
+    place, lead = leading(part, chance.ravel(), CANDIDATES)
     role, i, j = jnp.unravel_index(place, chance.shape)
 
     def candidates(role: Array, i: Array, j: Array):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
-from softsim.collision.clipping import FaceContacts, face_contacts, leading
+from softsim.collision.clipping import CANDIDATES, FaceContacts, face_contacts
 from softsim.collision.contract import Convex, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.manifold import (
@@ -20,6 +20,7 @@ from softsim.collision.manifold import (
     at_least,
     decided,
     first_max,
+    leading,
     pick,
     ruled_out,
     soft_index,
@@ -76,7 +77,7 @@ def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
     real = (real * _arcs_cross(part, *normals)).ravel()
 
     index = soft_index(part, separated.ravel() - extent(a, b) * ruled_out(real), size)
-    place, lead = leading(part, index)
+    place, lead = leading(part, index, CANDIDATES)
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
     on_a, on_b = jax.vmap(lambda p, q: closest_of_segments(part, *p, *q))(of_a[i], of_b[j])
@@ -106,7 +107,7 @@ def convex_near(
     a = placed(one, two.mat.T @ (one.pos - two.pos), two.mat.T @ one.mat)
     b = placed(two, jnp.zeros_like(two.pos), jnp.eye(3, dtype=two.mat.dtype))
 
-    apart = gap(part, a, b, lambda c, p: _project(part, c, p, size), size)
+    apart = gap(part, a, b, lambda c, p: _project(part, c, p, size), size, rounds=3)
     axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis])
     gaps = separation(part, a, b, axes[:-1], size)
     best = first_max(part, jnp.append(gaps, apart.separation), size)
@@ -116,7 +117,8 @@ def convex_near(
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
     faces = face_contacts(part, a, b, normal, a_refers, size, extent(a, b))
     edges = _edges(part, a, b, size)
-    at_edges = decided(_prefers_edges(part, faces, edges.point, size))
+    nearest = at_least(part, edges.point.dist, apart.separation, size)
+    at_edges = decided(nearest * _prefers_edges(part, faces, edges.point, size))
     at_closest = decided(best[-1])
 
     take = at_edges
@@ -126,7 +128,7 @@ def convex_near(
         jnp.maximum(take, at_closest),
     )
     at_point = 1 - (1 - at_edges) * (1 - at_closest)
-    dist, pos, weight = blend(part, faces, point, at_point)
+    dist, pos, weight = blend(part, faces, point, at_point, size)
     mean = take * edges.normal + (1 - take) * mean
     normal, clear = settled(mean)
     normal = two.mat @ normal * (-1.0 if swapped else 1.0)

@@ -13,11 +13,16 @@ of the best is
 
 which is smooth in every m, and the hard first index where m is 0 or 1. Soft, all
 within two widths of the largest score are best, so that a tie is far from any change of m.
+
+A later choice depends on the earlier points themselves, never on their mean: it is made for each of
+the likeliest earlier ones, and the mean taken over the outcomes. A mean that moves would carry the
+next choice through its whole switch on a fraction of the way, steeper from link to link.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 import softjax_ops as sj
 from softsim.collision.numerics import div, soft, width
@@ -35,6 +40,9 @@ parallelogram: wide switches keep the chain from getting steeper link by link.
 """
 
 NONE = 1e-9
+
+BRANCHES = 2
+"""Points per choice in soft modes for which the following choices are made."""
 
 
 def soft_index(
@@ -94,11 +102,17 @@ def ruled_out(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return 1 - saturate(2 * truth)
 
 
-def first(member: Float[Array, " n"]) -> Float[Array, " n"]:
+def log_not(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """log(1 - truth), finite; sums of it are products that compile quickly."""
+    return jnp.log(jnp.maximum(1 - truth, 1e-30))
+
+
+def first(member: Float[Array, "*s n"]) -> Float[Array, "*s n"]:
     """Soft index of the first of the members; sums to less than 1 if there are none."""
-    before = jnp.cumprod(1 - member)
-    index = member * jnp.concatenate([jnp.ones_like(before[:1]), before[:-1]])
-    return index / jnp.maximum(jnp.sum(index), NONE)
+    earlier = np.tri(member.shape[-1], k=-1).T.astype(member.dtype)
+    before = jnp.matmul(log_not(member), earlier, precision="highest")
+    index = member * jnp.exp(before)
+    return index / jnp.maximum(jnp.sum(index, axis=-1, keepdims=True), NONE)
 
 
 def first_max(
@@ -113,6 +127,25 @@ def peak(x: Float[Array, " n"]) -> Float[Array, ""]:
     largest = jax.lax.stop_gradient(jnp.max(x))
     r = div(x, jnp.broadcast_to(largest, x.shape))
     return largest * div(jnp.sum(r**5), jnp.sum(r**4))
+
+
+def leading(
+    part: Part, index: Float[Array, " n"], count: int
+) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
+    """The likeliest entries of a soft index, in their order, and by how much they lead the rest.
+
+    Hard that is one entry, with 1. Soft it is `count`; their lead is continuous where an entry
+    overtakes another, since the last one leads by 0 then. Unlikely entries count as 0: then the
+    lead is smooth as well, unless more than `count` are likely.
+    """
+    index = index * saturate((index - 0.05) / 0.15)
+    count = 1 if part.mode == "hard" else min(count, index.size - 1)
+    rest, places = index, []
+    for _ in range(count):  # much cheaper than `top_k`, which sorts all
+        places.append(jnp.argmax(rest))
+        rest = jnp.where(jnp.arange(index.size) == places[-1], -1.0, rest)
+    place = jnp.sort(jnp.stack(places))
+    return place, index[place] - jnp.max(rest)
 
 
 def four_points(
@@ -131,27 +164,41 @@ def four_points(
         normal: unit, of the plane in which the area is measured.
         size: m, of the shapes; points closer than a width count as one.
     """
-    tiny = (1e-4 * size + width(part, 2 * size)) ** 2
+    tiny = (1e-6 * size + width(part, 2 * size)) ** 2
 
     def furthest(distance: Float[Array, " n"], share: float) -> Float[Array, " n"]:
-        # where all distances are 0 the members still win; elsewhere this adds nothing
-        inside = (distance + tiny * jnp.exp(-distance / tiny)) * member
-        return first_max(part, inside, share * (peak(inside) + NONE * tiny))
-
-    # a outlives the other points when the touching face changes: they are in place when a moves
-    index_a = first(1 - (1 - member) ** 4)
-    a = pick(index_a, points)
-    index_b = furthest(jnp.sum((points - a) ** 2, axis=1), SHARP)
-    b = pick(index_b, points)
-    scale = jnp.sum((a - b) ** 2) + tiny
+        """Of the members; where they are no distance away, a."""
+        inside = distance * member
+        index = first_max(part, inside, share * (peak(inside) + NONE * tiny))
+        away = 1 - jnp.exp(jnp.sum(log_not(member * saturate(distance / tiny - 1))))
+        return away * index + (1 - away) * a
 
     def from_line(p: Float[Array, "3"], q: Float[Array, "3"]) -> Float[Array, " n"]:
+        scale = jnp.sum((p - q) ** 2) + tiny
         return sj.abs((points - p) @ jnp.cross(normal, p - q), **soft(part, scale))
 
-    index_c = furthest(from_line(a, b), WIDE)
-    c = pick(index_c, points)
-    index_d = furthest(from_line(b, c) + from_line(a, c), WIDE)
-    return jnp.stack([index_a, index_b, index_c, index_d])
+    def likely(index: Float[Array, " n"]) -> tuple[Float[Array, "k 3"], Float[Array, " k"]]:
+        place, lead = leading(part, index, BRANCHES)
+        share = lead**2  # C1 where the last one is overtaken
+        return points[place], share / jnp.maximum(jnp.sum(share), NONE)
+
+    def second(p: Float[Array, "3"]) -> Float[Array, "3 n"]:
+        b = furthest(jnp.sum((points - p) ** 2, axis=1), SHARP)
+        ends, chance = likely(b)
+        return jnp.vstack([b[None], pick(chance, jax.vmap(lambda q: third(p, q))(ends))])
+
+    def third(p: Float[Array, "3"], q: Float[Array, "3"]) -> Float[Array, "2 n"]:
+        c = furthest(from_line(p, q), WIDE)
+        ends, chance = likely(c)
+        return jnp.stack([c, pick(chance, jax.vmap(lambda r: fourth(p, q, r))(ends))])
+
+    def fourth(p: Float[Array, "3"], q: Float[Array, "3"], r: Float[Array, "3"]):
+        return furthest(from_line(q, r) + from_line(p, r), WIDE)
+
+    # a outlives the other points when the touching face changes: they are in place when a moves
+    a = first(1 - (1 - member) ** 4)
+    ends, chance = likely(a)
+    return jnp.vstack([a[None], pick(chance, jax.vmap(second)(ends))])
 
 
 def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:

@@ -15,14 +15,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import at_least, decided, ruled_out, soft_max
-from softsim.collision.numerics import unit
+from softsim.collision.manifold import EDGE, at_least, decided, ruled_out, soft_max
+from softsim.collision.numerics import soft, unit, width
 from softsim.softening import Part
-
-ROUNDS = 3
-"""Of projections on one shape and on the other, towards the closest points."""
 
 
 class Point(eqx.Module):
@@ -80,6 +78,7 @@ def gap(
     b: Convex,
     project: Callable[[Convex, Float[Array, "3"]], Float[Array, "3"]],
     size: Float[Array, ""],
+    rounds: int,
 ) -> Gap:
     """Closest points of two convex shapes by projecting on one and the other in turn.
 
@@ -89,13 +88,14 @@ def gap(
         b: the other, in the same frame.
         project: closest point of a shape to a point; the point itself if inside.
         size: m, of the shapes.
+        rounds: of projections on one shape and on the other.
     """
 
     def turn(_: Array, points: tuple[Array, Array]) -> tuple[Array, Array]:
         on_a = project(a, points[1])
         return on_a, project(b, on_a)
 
-    on_a, on_b = jax.lax.fori_loop(0, ROUNDS, turn, (a.pos, b.pos))
+    on_a, on_b = jax.lax.fori_loop(0, rounds, turn, (a.pos, b.pos))
     axis, _ = unit(on_b - on_a, jnp.array([1.0, 0.0, 0.0], on_a.dtype))
     separated = separation(part, a, b, axis[None], size)[0]
     meet = at_least(part, 0.0, separated, size)
@@ -107,13 +107,17 @@ def blend(
     faces: FaceContacts,
     point: Point,
     at_point: Float[Array, ""],
+    size: Float[Array, ""],
 ) -> tuple[Float[Array, "4"], Float[Array, "4 3"], Float[Array, "4"]]:
     """dist, pos and weight of the four contacts: those of the faces, or one at a point.
 
     Soft, contact 0 is always there, so that the distance is defined in every pose. The others
-    join it where they are not there.
+    join it where they are not there, or where the shapes are apart and nearer beside the faces.
     """
-    at_point = decided(at_point)
+    nearest = -soft_max(part, -faces.dist, size)
+    beside = sj.greater(nearest - point.dist, width(part, 2 * size), **soft(part, EDGE * size))
+    apart = sj.greater(point.dist, 0.0, **soft(part, size)) * (part.mode != "hard")
+    at_point = decided(1 - (1 - at_point) * (1 - beside * apart))
     on_face = (1 - at_point) * faces.there
     found = on_face[0] + at_point * point.there
     weight = on_face.at[0].set(jnp.maximum(found, float(part.mode != "hard")))

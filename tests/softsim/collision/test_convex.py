@@ -26,25 +26,41 @@ from tests.softsim.collision.cases import (
 )
 
 N = 192
-FAST = {"plane-box", "sphere-box", "capsule-box", "box-box", "hfield-sphere"}
+# gradients of the other pairs take half a minute and more to compile; stacked boxes and boxes that
+# turn over are in test_manifold
+QUICK_HARD = {"plane-box", "sphere-box", "capsule-box", "box-box"}
+QUICK_SOFT = {"plane-box", "sphere-box"}
 
-every_case = pytest.mark.parametrize("case", CONVEX_CASES, ids=lambda c: c.name)
-cheap_cases = pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, marks=() if c.name in FAST else pytest.mark.slow) for c in CONVEX_CASES],
-    ids=lambda c: c.name,
-)
+
+def cases(names: set[str], quick: set[str]) -> list:
+    """The convex cases of these names; slow unless in `quick`."""
+    chosen = [c for c in CONVEX_CASES if c.name in names]
+    return [
+        pytest.param(c, id=c.name, marks=() if c.name in quick else pytest.mark.slow)
+        for c in chosen
+    ]
+
+
+ALL = {c.name for c in CONVEX_CASES}
+every_case = pytest.mark.parametrize("case", cases(ALL, ALL))
+quick_hard = pytest.mark.parametrize("case", cases(ALL, QUICK_HARD))
+quick_soft = pytest.mark.parametrize("case", cases(ALL, QUICK_SOFT))
+boxes = pytest.mark.parametrize("case", cases(QUICK_HARD - {"plane-box"}, QUICK_SOFT))
 
 
 @cache
 def engines(case: Case, x64: bool):
     """Hard contacts of both engines: (dist, pos, frame), and which of ours are there."""
 
+    m, d = model(case, x64)
+
     def both(pose: Poses):
-        m, d = model(case, x64)
-        m = m.replace(geom_size=pose.size)
-        d = d.replace(geom_xpos=pose.pos, geom_xmat=pose.mat)
-        ours, theirs = collide(m, d, Softening.hard()), mjx.collision(m, d)._impl.contact
+        here = m.replace(geom_size=pose.size)
+        data = d.replace(geom_xpos=pose.pos, geom_xmat=pose.mat)
+        ours, theirs = (
+            collide(here, data, Softening.hard()),
+            mjx.collision(here, data)._impl.contact,
+        )
         return [(c.dist, c.pos, c.frame) for c in (ours, theirs)], ours.presence
 
     return jax.jit(jax.vmap(both))
@@ -80,15 +96,6 @@ def soft(case: Case, poses: Poses, softness: float) -> Hit:
 # What the convex pairs do not meet yet: expected failures, each a place to work on.
 SHORTFALLS = {
     "test_hard_contacts_are_those_of_mjx[hfield-tetrahedron]": "another contact than MJX in a pose",
-    "test_soft_contacts_and_gradients_are_finite_and_right[hfield-sphere]": "model made in a trace",
-    "test_soft_contacts_are_continuous_along_sweeps[plane-box]": "jumps in a sweep",
-    "test_soft_contacts_are_continuous_along_sweeps[box-box]": "jumps in a sweep",
-    "test_soft_contacts_are_continuous_along_sweeps[hfield-sphere]": "model made in a trace",
-    "test_soft_contacts_approach_hard_ones[capsule-box]": "converges slower than asked",
-    "test_soft_contacts_approach_hard_ones[box-box]": "converges slower than asked",
-    "test_soft_contacts_approach_hard_ones[hfield-sphere]": "model made in a trace",
-    "test_soft_distance_goes_on_outside_contact[capsule-box]": "distance is off far away",
-    "test_soft_distance_goes_on_outside_contact[box-box]": "distance is off far away",
 }
 
 
@@ -100,7 +107,7 @@ def shortfalls(request: pytest.FixtureRequest) -> None:
         request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
 
 
-@every_case
+@quick_hard
 def test_hard_contacts_are_those_of_mjx(case: Case) -> None:
     different, touching = compare(case, x64=True, tol=1e-10)
     assert touching > 0.3
@@ -114,43 +121,47 @@ def test_hard_contacts_are_those_of_mjx_in_float32(case: Case) -> None:
     assert different <= 0.02
 
 
-@cheap_cases
+@quick_soft
 def test_soft_contacts_and_gradients_are_finite_and_right(case: Case) -> None:
     assert check_finite(case, N, "smooth") == 1.0
     result = check_gradient(case, N, "smooth")
     assert result["good"] >= 0.99, result
 
 
-@cheap_cases
+@quick_soft
 def test_soft_contacts_are_continuous_along_sweeps(case: Case) -> None:
-    result = check_continuity(case, "smooth", n=1000, sweeps=4)
-    assert result["contacts"] < 0.6, result
+    result = check_continuity(case, "smooth", n=250, sweeps=6)
+    assert result["contacts"] < 0.55, result
 
 
-@cheap_cases
+@quick_soft
 def test_soft_contacts_approach_hard_ones(case: Case) -> None:
+    """Hard contacts jump; within a softness of a jump soft ones are as far off as it is high.
+
+    So with the softness falls the share of such poses, and the error in all others.
+    """
     poses = random_poses(case, N, seed=5)
     (hard, _), presence = engines(case, True)(poses)
     goal = deepest(*map(np.asarray, (hard[0], presence)))
     touching = goal < 0
     errors = []
-    for softness in (0.02, 0.005):
+    for softness in (0.02, 0.002):
         hit = soft(case, poses, softness)
         errors.append(np.abs(deepest(hit.dist, hit.weight) - goal)[touching])
-    assert np.median(errors[1]) < 1e-4
-    assert np.mean(errors[1]) < 0.6 * np.mean(errors[0]) + 1e-6
+    assert np.median(errors[1]) < 1e-6
+    assert np.mean(errors[1] > 1e-3) <= max(0.3 * np.mean(errors[0] > 1e-3), 0.01)
 
 
-@pytest.mark.parametrize("name", ["sphere-box", "capsule-box", "box-box"])
-def test_soft_distance_goes_on_outside_contact(name: str) -> None:
-    case = Case(*name.split("-"))
+@boxes
+def test_soft_distance_goes_on_outside_contact(case: Case) -> None:
     poses = random_poses(case, N, seed=6, apart=(1.2, 4.0))
     hit = soft(case, poses, 0.01)
     exact = exact_distance(case, poses)
-    error = np.abs(np.min(hit.dist, axis=1) - exact)
+    error = np.abs(np.min(np.where(hit.weight > 0.1, hit.dist, np.inf), axis=1) - exact)
     assert exact.max() > 0.5
     assert np.median(error) < 1e-3
-    assert np.max(error / exact) < 0.1
+    # closer than two widths of a switch, 1.2 mm here, faces are preferred to edges and corners
+    assert np.all(error < 0.1 * np.abs(exact) + 2e-3)
 
 
 @pytest.mark.slow

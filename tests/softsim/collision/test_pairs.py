@@ -20,11 +20,11 @@ N = 192
 # often than the few nudges by a rounding error that tell stable poses can find
 DESCENT = {"sphere-cylinder", "capsule-cylinder", "ellipsoid-cylinder", "cylinder-cylinder"}
 ELLIPSOIDS = {"sphere-ellipsoid", "capsule-ellipsoid", "ellipsoid-ellipsoid"}
-QUICK = {"sphere-ellipsoid", "capsule-cylinder"}
+QUICK = {"sphere-cylinder"}
 
 
 def param(case: Case):
-    """Round pairs take long to compile; two in the fast suite cover every signed distance."""
+    """Round pairs take long to compile; one is in the fast suite."""
     quick = case.name in QUICK or case.name not in DESCENT | ELLIPSOIDS
     return pytest.param(case, marks=() if quick else pytest.mark.slow, id=case.name)
 
@@ -50,9 +50,9 @@ def test_soft_contacts_and_gradients_are_finite_and_right(case: Case) -> None:
 
 @every_case
 def test_soft_contacts_are_smooth_along_sweeps(case: Case) -> None:
-    result = check_continuity(case, "smooth", n=1000, sweeps=3)
+    result = check_continuity(case, "smooth", n=250, sweeps=6)
     assert result["contacts"] < 0.55, result
-    assert result["gradient"] < 0.6, result
+    assert result["gradient"] < 0.55, result
 
 
 @every_case
