@@ -1,23 +1,20 @@
 """The figure of an identification: errors before and after, parameters, and one trajectory."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 from matplotlib.axes import Axes
 
 from experiments._figures import COLORS, figure
+from experiments._sysid_report import Result
 from experiments._trajectories import Recording
 from experiments._validation import distances, predict
-
-if TYPE_CHECKING:
-    from experiments.sysid import Result
 
 
 def draw(
     path: Path,
-    result: "Result",
+    result: Result,
     mj_model: mujoco.MjModel,
     fitted: mujoco.MjModel,
     recording: Recording,
@@ -30,7 +27,7 @@ def draw(
         _one(axes[1, 1], result, mj_model, fitted, recording)
 
 
-def _errors(axes: Axes, result: "Result", column: int, unit: float, label: str) -> None:
+def _errors(axes: Axes, result: Result, column: int, unit: float, label: str) -> None:
     """Share of trajectories below an error; nothing for a model that has no such motion."""
     if not result.before[:, column].any():
         axes.set_axis_off()
@@ -51,7 +48,7 @@ def _errors(axes: Axes, result: "Result", column: int, unit: float, label: str) 
     axes.legend(loc="lower right")
 
 
-def _parameters(axes: Axes, result: "Result") -> None:
+def _parameters(axes: Axes, result: Result) -> None:
     """Fitted values relative to the start, with intervals."""
     table, sure = result.problem.table, result.sure
     start = np.concatenate([p.start for p in table.parameters])
@@ -67,7 +64,7 @@ def _parameters(axes: Axes, result: "Result") -> None:
 
 def _one(
     axes: Axes,
-    result: "Result",
+    result: Result,
     mj_model: mujoco.MjModel,
     fitted: mujoco.MjModel,
     recording: Recording,

@@ -117,7 +117,8 @@ def conclusions(found: list[tuple[Study, dict[str, Any]]]) -> str:
 
 def main(args: Args) -> None:
     """Assemble the page."""
-    present, missing = [], []
+    present: list[Study] = []
+    missing: list[Study] = []
     for study in STUDIES:
         folder = args.results / study.module
         (present if (folder / "metrics.json").is_file() else missing).append(study)

@@ -155,8 +155,9 @@ def draw(args: Args, angle: np.ndarray, sweeps: dict[str, Sweep], trap: Pitfall)
     degrees = np.degrees(angle)
     with figure(args.out / "manifold.png", nrows=2, ncols=2, figsize=(9.0, 6.6)) as (_, axes):
         styles = dict(zip(sweeps, (("black", 2.0), *((c, 1.2) for c in COLORS))))
-        for mode, style in (("hard", "k-"), ("smooth", "-")):
-            lines = axes[0, 0].plot(degrees, 1e3 * sweeps[mode].points[:, :, 0], style, lw=1.2)
+        for mode, color, width in (("smooth", COLORS[0], 1.2), ("hard", "black", 1.6)):
+            x = 1e3 * sweeps[mode].points[:, :, 0]
+            lines = axes[0, 0].plot(degrees, x, color=color, lw=width)
             lines[0].set_label(mode)
         axes[0, 0].set_ylabel("x of the four contact points (mm)")
         for mode, s in sweeps.items():

@@ -31,7 +31,8 @@ SHAPES = {
 }
 XML = """
 <mujoco model="toss">
-  <option cone="elliptic" iterations="50" tolerance="1e-12"/>
+  <!-- refsafe would soften contacts to twice the time step, which is not what steps do here -->
+  <option cone="elliptic" iterations="50" tolerance="1e-12"> <flag refsafe="disable"/> </option>
   <worldbody>
     <geom name="floor" type="plane" size="5 5 0.1"/>
     <body pos="0 0 0.15" quat="0.9 0.3 0.2 0.1">
@@ -52,7 +53,7 @@ class Args:
     """folder for metrics.json, toss.csv and toss.png"""
     shapes: tuple[str, ...] = tuple(SHAPES)
     """which of sphere, box, cylinder, capsule, ellipsoid"""
-    timesteps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+    timesteps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4)
     """s, of the fixed steps"""
     tolerances: tuple[float, ...] = (1e-4, 1e-6, 1e-8)
     """of the steps with error control; the last is the reference"""

@@ -25,17 +25,19 @@ import numpy as np
 import softsim
 from experiments import _run
 from experiments._fitting import Evaluate, Point, Problem, adam, levenberg_marquardt, make_evaluator
-from experiments._intervals import Certainty, certainty
+from experiments._intervals import certainty
 from experiments._mjcf import in_shape, pick, to_mujoco, write_mjcf
 from experiments._parameters import make_table
-from experiments._peer import PeerFit, fit_peer
+from experiments._peer import fit_peer
 from experiments._sysid_figures import draw
+from experiments._sysid_report import Result, parameter_rows, print_results, sentences, summary
 from experiments._trajectories import Recording, Windows, angular, cut, read
 from experiments._validation import trajectory_errors
 
 MODEL = Path(__file__).parent / "models" / "tossed_cube.xml"
 CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inertia:cube",
         "length_scale")  # fmt: skip
+HINDSIGHT = (-0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3)  # steps of a coordinate
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Args:
     """of Adam, at first"""
     peer: bool = False
     """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
+    hindsight: bool = False
+    """also judge each trajectory by the best value of each parameter for it alone: a floor"""
     seed: int = 0
     """of the choice of trajectories"""
     quick: bool = False
@@ -102,22 +106,6 @@ class Args:
         for name in ("noise", "velocity_noise"):
             if not min(getattr(self, name)) > 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected positive numbers")
-
-
-@dataclass
-class Result:
-    """Everything found."""
-
-    problem: Problem
-    windows: Windows
-    judged: np.ndarray
-    points: list[Point]
-    seconds: list[float]
-    sure: Certainty
-    before: np.ndarray
-    after: np.ndarray
-    peer: PeerFit | None = None
-    peer_after: np.ndarray | None = None
 
 
 def load(path: Path) -> mujoco.MjModel:
@@ -217,7 +205,31 @@ def identify(
             other = to_mujoco(mj_model, fitted_leaves(problem, mj_model, result.peer.u))
             result.peer_after = trajectory_errors(other, recording, judged, backward)
             bar.update(task, advance=1)
+        if args.hindsight:
+            result.hindsight = hindsight(mj_model, recording, result, bar)
     return result, leaves
+
+
+def hindsight(
+    mj_model: mujoco.MjModel, recording: Recording, result: Result, bar: _run.Progress
+) -> dict[str, np.ndarray]:
+    """Errors of each trajectory with the best value of one parameter for it alone.
+
+    No common value can do better: what is left is what this parameter cannot explain.
+    """
+    problem, u = result.problem, result.points[-1].u
+    task = bar.add_task("hindsight", total=len(u), status="")
+    insert = jax.jit(lambda u: pick(problem.table.insert(problem.model, u)))
+    found = {}
+    for i, label in enumerate(problem.table.labels):
+        errors = [result.after]
+        for step in HINDSIGHT:
+            leaves = in_shape(insert(u + step * np.eye(len(u))[i]), mj_model)
+            fitted = to_mujoco(mj_model, leaves)
+            errors.append(trajectory_errors(fitted, recording, result.judged, problem.backward))
+        found[label] = np.min(errors, axis=0)
+        bar.update(task, advance=1, status=label)
+    return found
 
 
 def fitted_leaves(problem: Problem, mj_model: mujoco.MjModel, u) -> dict[str, np.ndarray]:
@@ -225,93 +237,11 @@ def fitted_leaves(problem: Problem, mj_model: mujoco.MjModel, u) -> dict[str, np
     return in_shape(jax.jit(lambda u: pick(problem.table.insert(problem.model, u)))(u), mj_model)
 
 
-def sentences(args: Args, result: Result) -> list[str]:
-    """What came out, in words."""
-    sure, table = result.sure, result.problem.table
-    said = []
-    if "length_scale" in table.labels:
-        i = table.labels.index("length_scale")
-        low, value, high = sure.low[i], sure.values[i], sure.high[i]
-        apart = "differ" if not low < 1 < high else "do not differ measurably"
-        said.append(
-            f"Lengths in the data {apart} from true ones: scale {value:.4f} ({low:.4f} to "
-            f"{high:.4f}), so that gravity reads {value * _gravity(result.problem):.3f} m/s^2."
-        )
-    said += sure.weak or ["The data determine every parameter."]
-    for i, (name, value) in enumerate(zip(table.labels, sure.values)):
-        for given, (low, high) in args.bounds.items():
-            if name.startswith(given) and not 0.02 < (value - low) / (high - low) < 0.98:
-                said.append(f"{name} = {sure.values[i]:.4g} has run into its bounds {low}, {high}.")
-    if not result.points[-1].done:
-        said.append(f"Not converged after {args.iterations} iterations: raise --iterations.")
-    return [text[0].upper() + text[1:] for text in said]
-
-
-def _gravity(problem: Problem) -> float:
-    return float(np.linalg.norm(problem.model.opt.gravity))
-
-
-def parameter_rows(result: Result) -> dict[str, list]:
-    """Columns of the table of parameters."""
-    table, sure = result.problem.table, result.sure
-    rows = {
-        "parameter": table.labels,
-        "unit": table.units,
-        "start": np.concatenate([p.start for p in table.parameters]).tolist(),
-        "fitted": sure.values.tolist(),
-        "low": sure.low.tolist(),
-        "high": sure.high.tolist(),
-        "relative_sd_noise": sure.white.tolist(),
-        "relative_sd_trajectories": sure.sandwich.tolist(),
-    }
-    if result.peer is not None:
-        rows["peer"] = np.asarray(table.values(result.peer.u)).tolist()
-    return rows
-
-
-def summary(result: Result) -> dict:
-    """The numbers of a fit."""
-    quartiles = lambda errors: np.quantile(errors, [0.25, 0.5, 0.75], axis=0)
-    numbers = {
-        "trajectories_fitted": len(np.unique(result.windows.trajectory)),
-        "trajectories_judged": len(result.judged),
-        "windows": len(result.windows.mask),
-        "noise_level": result.sure.noise,
-        "cost": [point.cost for point in result.points],
-        "evaluations": result.points[-1].evaluations,
-        "seconds": result.seconds[-1],
-        "seconds_of_first_evaluation": result.seconds[0],
-        "correlation": result.sure.correlation,
-    }
-    sets = {"before": result.before, "after": result.after}
-    if result.peer is not None and result.peer_after is not None:
-        goal = 1.01 * result.points[-1].cost
-        reached = [n for n, cost in result.peer.history if cost <= goal]
-        numbers["peer"] = {
-            "name": result.peer.name,
-            "cost": result.peer.history[-1][1],
-            "evaluations": result.peer.evaluations,
-            "evaluations_to_our_cost_within_1_percent": reached[0] if reached else None,
-            "seconds": result.peer.seconds,
-        }
-        sets["peer"] = result.peer_after
-    for name, errors in sets.items():
-        low, middle, high = quartiles(errors)
-        numbers[f"errors_{name}"] = {
-            "position_mm": {
-                "median": 1e3 * middle[0],
-                "quartiles": 1e3 * np.array([low[0], high[0]]),
-            },
-            "rotation_deg": {"median": middle[1], "quartiles": [low[1], high[1]]},
-        }
-    return numbers
-
-
 def write_results(
     args: Args, mj_model: mujoco.MjModel, recording: Recording, result: Result, leaves: dict
 ) -> None:
     """metrics.json, parameters.csv, errors.csv, fitted.xml and the figure."""
-    said = sentences(args, result)
+    said = sentences(result, args.bounds, args.iterations)
     rows = parameter_rows(result)
     metrics = {**_run.provenance(args), "parameters": rows, **summary(result), "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
@@ -326,42 +256,6 @@ def write_results(
     fitted = to_mujoco(mj_model, leaves)
     draw(args.out / "sysid.png", result, mj_model, fitted, recording)
     print_results(result, said)
-
-
-def print_results(result: Result, said: list[str]) -> None:
-    """The tables and sentences at the end."""
-    rows = parameter_rows(result)
-    table = [
-        {
-            "parameter": name,
-            "start": f"{a:.4g}",
-            "fitted": f"{b:.4g}",
-            "95 % interval": f"{lo:.4g} to {hi:.4g}",
-        }
-        for name, a, b, lo, hi in zip(
-            *(rows[k] for k in ("parameter", "start", "fitted", "low", "high"))
-        )
-    ]
-    _run.print_table("Parameters (in the lengths of the data: fitted.xml)", table)
-    sets = {"before": result.before, "after": result.after, "peer": result.peer_after}
-    errors = [
-        {
-            "model": name,
-            "position": f"{1e3 * np.median(e[:, 0]):.1f} mm",
-            "rotation": f"{np.median(e[:, 1]):.2f} deg",
-        }
-        for name, e in sets.items()
-        if e is not None
-    ]
-    _run.print_table(f"Median error over {len(result.judged)} trajectories not fitted", errors)
-    last = result.points[-1]
-    print(f"{last.evaluations} evaluations, {result.seconds[-1]:.0f} s", end="")
-    if result.peer is not None:
-        print(
-            f"; {result.peer.name}: {result.peer.evaluations} and {result.peer.seconds:.0f} s",
-            end="",
-        )
-    print("\n" + "\n".join(said))
 
 
 def main(args: Args) -> None:

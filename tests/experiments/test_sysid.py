@@ -15,6 +15,7 @@ from experiments import sysid
 from experiments._intervals import unidentified
 from experiments._mjcf import in_shape, pick, to_mujoco, write_mjcf
 from experiments._parameters import make_table
+from experiments._sysid_report import sentences
 from experiments._trajectories import cut, make_recording, read
 from experiments.sysid import Args
 
@@ -111,7 +112,7 @@ def test_what_the_data_cannot_tell_is_said(tmp_path: Path) -> None:
     args = Args(data, tmp_path, xml, names, judge=0, window=20, velocity="instant")
     mj_model = sysid.load(xml)
     result, _ = sysid.identify(args, mj_model, read(data, mj_model))
-    said = sysid.sentences(args, result)
+    said = sentences(result, args.bounds, args.iterations)
     assert any("cannot tell damping:hinge, mass:arm apart" in text for text in said), said
 
 

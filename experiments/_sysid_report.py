@@ -1,0 +1,159 @@
+"""What an identification found, in numbers and in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from experiments import _run
+from experiments._fitting import Point, Problem
+from experiments._intervals import Certainty
+from experiments._peer import PeerFit
+from experiments._trajectories import Windows
+
+
+@dataclass
+class Result:
+    """Everything found."""
+
+    problem: Problem
+    windows: Windows
+    judged: np.ndarray
+    points: list[Point]
+    seconds: list[float]
+    sure: Certainty
+    before: np.ndarray
+    after: np.ndarray
+    peer: PeerFit | None = None
+    peer_after: np.ndarray | None = None
+    hindsight: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def sentences(
+    result: Result, bounds: Mapping[str, tuple[float, float]], iterations: int
+) -> list[str]:
+    """What came out, in words; `bounds` and `iterations` as given to the fit."""
+    sure, table = result.sure, result.problem.table
+    said = []
+    if "length_scale" in table.labels:
+        i = table.labels.index("length_scale")
+        low, value, high = sure.low[i], sure.values[i], sure.high[i]
+        apart = "differ" if not low < 1 < high else "do not differ measurably"
+        said.append(
+            f"Lengths in the data {apart} from true ones: scale {value:.4f} ({low:.4f} to "
+            f"{high:.4f}), so that gravity reads {value * _gravity(result.problem):.3f} m/s^2."
+        )
+    said += sure.weak or ["The data determine every parameter."]
+    for i, (name, value) in enumerate(zip(table.labels, sure.values)):
+        for given, (low, high) in bounds.items():
+            if name.startswith(given) and not 0.02 < (value - low) / (high - low) < 0.98:
+                said.append(f"{name} = {sure.values[i]:.4g} has run into its bounds {low}, {high}.")
+    if result.hindsight:
+        best = {label: np.median(errors, axis=0) for label, errors in result.hindsight.items()}
+        place = min(best, key=lambda label: best[label][0])
+        turn = min(best, key=lambda label: best[label][1])
+        said.append(
+            f"Floor: with the best {place} for each trajectory alone, chosen in hindsight, the "
+            f"median distance is still {1e3 * best[place][0]:.1f} mm; with the best {turn}, the "
+            f"median turn {best[turn][1]:.1f} degrees. No common value gets below."
+        )
+    if not result.points[-1].done:
+        said.append(f"Not converged after {iterations} iterations: raise --iterations.")
+    return [text[0].upper() + text[1:] for text in said]
+
+
+def _gravity(problem: Problem) -> float:
+    return float(np.linalg.norm(problem.model.opt.gravity))
+
+
+def parameter_rows(result: Result) -> dict[str, list]:
+    """Columns of the table of parameters."""
+    table, sure = result.problem.table, result.sure
+    rows = {
+        "parameter": table.labels,
+        "unit": table.units,
+        "start": np.concatenate([p.start for p in table.parameters]).tolist(),
+        "fitted": sure.values.tolist(),
+        "low": sure.low.tolist(),
+        "high": sure.high.tolist(),
+        "relative_sd_noise": sure.white.tolist(),
+        "relative_sd_trajectories": sure.sandwich.tolist(),
+    }
+    if result.peer is not None:
+        rows["peer"] = np.asarray(table.values(result.peer.u)).tolist()
+    return rows
+
+
+def summary(result: Result) -> dict:
+    """The numbers of a fit."""
+    quartiles = lambda errors: np.quantile(errors, [0.25, 0.5, 0.75], axis=0)
+    numbers = {
+        "trajectories_fitted": len(np.unique(result.windows.trajectory)),
+        "trajectories_judged": len(result.judged),
+        "windows": len(result.windows.mask),
+        "noise_level": result.sure.noise,
+        "cost": [point.cost for point in result.points],
+        "evaluations": result.points[-1].evaluations,
+        "seconds": result.seconds[-1],
+        "seconds_of_first_evaluation": result.seconds[0],
+        "correlation": result.sure.correlation,
+    }
+    sets = {"before": result.before, "after": result.after}
+    if result.peer is not None and result.peer_after is not None:
+        goal = 1.01 * result.points[-1].cost
+        reached = [n for n, cost in result.peer.history if cost <= goal]
+        numbers["peer"] = {
+            "name": result.peer.name,
+            "cost": result.peer.history[-1][1],
+            "evaluations": result.peer.evaluations,
+            "evaluations_to_our_cost_within_1_percent": reached[0] if reached else None,
+            "seconds": result.peer.seconds,
+        }
+        sets["peer"] = result.peer_after
+    sets |= {f"hindsight {label}": errors for label, errors in result.hindsight.items()}
+    for name, errors in sets.items():
+        low, middle, high = quartiles(errors)
+        numbers[f"errors_{name}"] = {
+            "position_mm": {
+                "median": 1e3 * middle[0],
+                "quartiles": 1e3 * np.array([low[0], high[0]]),
+            },
+            "rotation_deg": {"median": middle[1], "quartiles": [low[1], high[1]]},
+        }
+    return numbers
+
+
+def print_results(result: Result, said: list[str]) -> None:
+    """The tables and sentences at the end."""
+    rows = parameter_rows(result)
+    table = [
+        {
+            "parameter": name,
+            "start": f"{a:.4g}",
+            "fitted": f"{b:.4g}",
+            "95 % interval": f"{lo:.4g} to {hi:.4g}",
+        }
+        for name, a, b, lo, hi in zip(
+            *(rows[k] for k in ("parameter", "start", "fitted", "low", "high"))
+        )
+    ]
+    _run.print_table("Parameters (in the lengths of the data: fitted.xml)", table)
+    sets = {"before": result.before, "after": result.after, "peer": result.peer_after}
+    errors = [
+        {
+            "model": name,
+            "position": f"{1e3 * np.median(e[:, 0]):.1f} mm",
+            "rotation": f"{np.median(e[:, 1]):.2f} deg",
+        }
+        for name, e in sets.items()
+        if e is not None
+    ]
+    _run.print_table(f"Median error over {len(result.judged)} trajectories not fitted", errors)
+    last = result.points[-1]
+    print(f"{last.evaluations} evaluations, {result.seconds[-1]:.0f} s", end="")
+    if result.peer is not None:
+        print(
+            f"; {result.peer.name}: {result.peer.evaluations} and {result.peer.seconds:.0f} s",
+            end="",
+        )
+    print("\n" + "\n".join(said))

@@ -1,0 +1,112 @@
+"""Planners: iLQR solves a linear quadratic problem at once, all improve a plan, work is counted."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+import scipy.linalg
+
+import softsim
+from envs import Env
+from experiments import mpc
+from experiments._controllers import ILQR, SHOOTING, Expansion, Task, X, _riccati, cem, mppi
+from experiments.mpc import Args, Record
+
+CART = """
+<mujoco model="cart">
+  <option timestep="0.05"/>
+  <worldbody>
+    <body> <joint name="x" type="slide" axis="1 0 0" damping="0.2"/>
+      <geom type="sphere" size="0.1" mass="1"/> </body>
+  </worldbody>
+  <actuator> <motor joint="x" gear="3" ctrllimited="true" ctrlrange="-1 1"/> </actuator>
+</mujoco>
+"""
+
+
+class Cart(Env):
+    """A mass on a line, pulled by a motor."""
+
+    @staticmethod
+    def load() -> mujoco.MjModel:
+        return mujoco.MjModel.from_xml_string(CART)
+
+
+def quadratic(env: Env, x: X, action, goal):
+    return x.qpos @ x.qpos + 0.1 * x.qvel @ x.qvel + 0.01 * action @ action
+
+
+def make_task(horizon: int = 12) -> tuple[Task, X]:
+    soft = softsim.Softening.hard()
+    task = Task(Cart.create(), quadratic, jnp.zeros(1), horizon, soft)
+    return task, X(jnp.array([0.2]), jnp.zeros(1), jnp.zeros(1))
+
+
+def test_feedback_is_that_of_the_riccati_equation() -> None:
+    """Far from the end of a long horizon it is the infinite-horizon regulator of SciPy."""
+    A, B = np.array([[1.0, 0.1], [0.0, 0.95]]), np.array([[0.0], [0.1]])
+    Q, R, steps = np.diag([1.0, 0.1]), np.array([[0.5]]), 300
+    H = scipy.linalg.block_diag(Q, R)
+    repeat = lambda x: jnp.broadcast_to(jnp.asarray(x), (steps, *np.shape(x)))
+    expansion = Expansion(
+        repeat(A), repeat(B), jnp.zeros((steps, 2)), jnp.zeros((steps, 1)), repeat(H)
+    )
+    _, K = _riccati(expansion)
+    # the cost of a step is on the state it leads to, so the state of the regulator comes after it
+    P = scipy.linalg.solve_discrete_are(A, B, Q, R)
+    wanted = -np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
+    np.testing.assert_allclose(K[0], wanted, rtol=5e-3)
+
+
+def test_every_planner_improves_a_plan_and_ilqr_solves_it_at_once() -> None:
+    task, x = make_task()
+    plan = jnp.zeros((task.horizon, 1))
+    key = jax.random.key(0)
+    planners = {"shooting": SHOOTING, "ilqr": ILQR, "mppi": mppi(32, 0.3), "cem": cem(32, 0.3)}
+    start = float(task.total(x, plan))
+    cost = {}
+    for name, planner in planners.items():
+        improve = jax.jit(lambda p, k, f=planner.improve: f(task, x, p, k))
+        first = improve(plan, key)
+        cost[name] = float(task.total(x, first))
+        assert cost[name] < start, name
+        assert planner.work(task) > 0
+        if name == "ilqr":
+            second = float(task.total(x, improve(first, key)))
+            np.testing.assert_allclose(second, cost[name], rtol=2e-2)
+    assert cost["ilqr"] == min(cost.values())
+
+
+def test_a_finding_says_how_many_steps_the_same_cost_takes() -> None:
+    runs = [
+        Record("t", "mppi", 1, 5.0, 0.0, 1000, 0.1, 1.0),
+        Record("t", "mppi", 4, 3.0, 0.0, 4000, 0.4, 1.0),
+        Record("t", "shooting", 1, 4.0, 0.0, 200, 0.1, 1.0),
+        Record("t", "shooting", 2, 2.9, 0.0, 400, 0.2, 1.0),
+        Record("t", "ilqr", 1, 3.5, 0.0, 100, 0.1, 1.0),
+    ]
+    said = mpc.compare(Args(), runs)
+    assert "shooting reaches the cost of MPPI (3) with 0.10 of its simulated steps" in said[0]
+    assert "ilqr reaches the cost of MPPI (3) with none of the rounds tried" in said[1]
+
+
+@pytest.mark.slow
+def test_quick_run(tmp_path: Path) -> None:
+    mpc.main(Args(tmp_path, quick=True))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert {run["method"] for run in metrics["runs"]} == {"shooting", "ilqr", "mppi", "cem"}
+    assert all(np.isfinite(run["cost"]) and run["real_time"] > 0 for run in metrics["runs"])
+    assert {"metrics.json", "mpc.csv", "mpc.png"} == {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"tasks": ()}, "--tasks"), ({"rounds": (0,)}, "--rounds"), ({"samples": 0}, "--samples")],
+)
+def test_bad_settings_name_themselves(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Args(**settings)
