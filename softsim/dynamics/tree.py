@@ -163,8 +163,12 @@ def _node_tables(nq: int, f: dict[str, np.ndarray]) -> dict:
         "qpos_free": np.stack(
             [one_hot(np.where(kind == FREE, address + k, -1), nq) for k in range(3)], 1
         ),
-        "quat_address": address[is_quat][:, None] + skip + np.arange(4),
-        "spin_address": f["jnt_dofadr"][joint[is_quat]][:, None] + skip + np.arange(3),
+        # int32: an index of the default width would change with jax_enable_x64, but JAX (0.10)
+        # remembers the width of a NumPy array that it has seen before
+        "quat_address": (address[is_quat][:, None] + skip + np.arange(4)).astype(np.int32),
+        "spin_address": (f["jnt_dofadr"][joint[is_quat]][:, None] + skip + np.arange(3)).astype(
+            np.int32
+        ),
         "quat_node": one_hot(np.where(is_quat, np.cumsum(is_quat) - 1, -1), is_quat.sum()),
         "hinge": kind == HINGE,
         "slide": kind == SLIDE,
