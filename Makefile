@@ -19,10 +19,10 @@ demo: $(VENV)/.runtime  ## throw a cube to a target, three ways (results in runs
 	$(BIN)/python -m experiments.trajopt --out $(OUT)/trajopt
 
 test: lint types  ## lint, types and the fast tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: lint types  ## the same, with the slow tests
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
 
 lint: $(VENV)/.dev  ## style and formatting
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Rollouts: same as steps, checkpointed or not, truncated where asked."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -40,13 +42,25 @@ def test_rollout_is_repeated_steps(cart):
     np.testing.assert_allclose(final.qvel, d.qvel, rtol=1e-12)
 
 
-@pytest.mark.parametrize("segment", [1, 4, 5, 100])
-def test_checkpoints_change_memory_not_values(cart, segment):
+@pytest.fixture(scope="module")
+def value_and_grad(cart):
+    """Value and gradient in the controls, by options of the rollout; each compiled once."""
     m, d, ctrl = cart
-    value_and_grad = lambda **o: jax.jit(
-        lambda ctrl: jax.value_and_grad(lambda u: loss(m, d, u, **o))(ctrl)
-    )(ctrl)
-    (a, da), (b, db) = value_and_grad(), value_and_grad(segment=segment)
+
+    @functools.cache
+    def by_segment(segment):
+        run = jax.value_and_grad(lambda u: loss(m, d, u, segment=segment))
+        return jax.jit(run)(ctrl)
+
+    return by_segment
+
+
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (5, 100)]
+
+
+@pytest.mark.parametrize("segment", [1, 4, *SLOW])
+def test_checkpoints_change_memory_not_values(value_and_grad, segment):
+    (a, da), (b, db) = value_and_grad(None), value_and_grad(segment)
     np.testing.assert_allclose(a, b, rtol=1e-12)
     np.testing.assert_allclose(da, db, rtol=1e-10)
 
