@@ -2,12 +2,16 @@
 
 For parameters u (P,) and, if the initial states are estimated too, their offsets z (w, K), the cost
 
-    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2) + |z_w|^2 ) + 1/2 |prior(u)|^2
+    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2 / v_wk) + |z_w|^2 ) + 1/2 |prior(u)|^2
 
 is minimised. r_wk holds the errors at sample k of window w in standard deviations of the noise, z_w
 how far the initial state of the window is from the measured one, likewise. rho is Cauchy's,
 c^2 log(1 + s / c^2): quadratic up to about c = `robust` standard deviations per coordinate, then a
 matter of ratios, so that what follows after a toss has tipped over the other way hardly counts.
+
+v_wk = 1 + spread^2 |dr_wk/du|^2 / nv is the variance that parameters which differ by `spread` from
+trajectory to trajectory would add. Without it the few chaotic samples with enormous derivatives
+dictate every step, and determine parameters to absurd precision. It is held fixed within a step.
 
 The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
 leaves P equations (multiple shooting: Bock, 1983).
@@ -31,13 +35,14 @@ from softsim.derivatives import difference_pos
 from softsim.integrators import integrate_pos
 
 CHUNK = 64  # windows per call; the last call is filled up with masked ones
-MAX_DAMPING = 1e8
 
 
 class Blocks(NamedTuple):
     """What least squares needs of each of w windows."""
 
-    cost: Float[np.ndarray, "w"]  # without the prior on u
+    samples: Float[np.ndarray, "w W"]  # |r_wk|^2
+    variance: Float[np.ndarray, "w W"]  # v_wk
+    offset: Float[np.ndarray, "w"]  # |z_w|^2
     square: Float[np.ndarray, "w"]  # weighted squares of the residuals, z_w among them
     residuals: Float[np.ndarray, "w"]  # their number, those of z_w not among them
     gu: Float[np.ndarray, "w P"]  # gradient of the cost
@@ -54,6 +59,7 @@ class Problem(eqx.Module):
         noise: (nv,), standard deviation of the measured positions, m and rad.
         state_noise: (K,), of the measured initial state, positions then velocities; K is 2 nv, or 0
             if the initial states are taken as measured.
+        spread: of parameters between trajectories, in natural steps of their coordinates.
         robust: standard deviations, error of a sample from which the cost grows as its logarithm.
         substeps: steps of the model per sample.
         backward: measured velocities are means over the sample before.
@@ -65,6 +71,7 @@ class Problem(eqx.Module):
     noise: Float[Array, " nv"]
     state_noise: Float[Array, " K"]
     robust: Float[Array, ""]
+    spread: Float[Array, ""]
     substeps: int = eqx.field(static=True)
     backward: bool = eqx.field(static=True)
 
@@ -105,13 +112,14 @@ class Problem(eqx.Module):
         push = lambda t: jax.jvp(residual, (x,), (t,))
         r, J = jax.vmap(push, out_axes=(None, -1))(jnp.eye(x.size, dtype=x.dtype))
         square = jnp.sum(jnp.square(r), axis=1)
-        rho, weight = self.robustify(square)
+        steep = jnp.sum(jnp.square(J[:, :, :P]), axis=(1, 2)) / self.noise.size
+        variance = 1.0 + jnp.square(self.spread) * steep
+        weight = self.robustify(square / variance)[1] / variance
         H = jnp.einsum("k,kvi,kvj->ij", weight, J, J)
         H = H + jnp.diag((jnp.arange(x.size) >= P) * 1.0)
         g = jnp.einsum("k,kvi,kv->i", weight, J, r) + jnp.concatenate([jnp.zeros(P), z])
         return (
-            0.5 * (jnp.sum(rho) + z @ z),
-            jnp.sum(weight * square) + z @ z,
+            square, variance, z @ z, jnp.sum(weight * square) + z @ z,
             jnp.sum(window.mask) * self.noise.size,
             g[:P], g[P:], H[:P, :P], H[:P, P:], H[P:, P:],
         )  # fmt: skip
@@ -134,12 +142,12 @@ Evaluate = Callable[[np.ndarray, np.ndarray, Windows], Blocks]
 def make_evaluator(problem: Problem) -> Evaluate:
     """`blocks` of any number of windows, in calls of one compiled program of CHUNK windows."""
     # settings are arguments, so that other settings are not another program
-    settings = (problem.noise, problem.state_noise, problem.robust)
+    settings = (problem.noise, problem.state_noise, problem.robust, problem.spread)
 
     @jax.jit
     def program(settings: tuple, u: Array, z: Array, windows: Windows) -> tuple[Array, ...]:
-        noise, state_noise, robust = settings
-        p = replace(problem, noise=noise, state_noise=state_noise, robust=robust)
+        noise, state_noise, robust, spread = settings
+        p = replace(problem, noise=noise, state_noise=state_noise, robust=robust, spread=spread)
         return jax.vmap(lambda z, w: p.blocks(u, z, w))(z, windows)
 
     def evaluate(u: np.ndarray, z: np.ndarray, windows: Windows) -> Blocks:
@@ -157,9 +165,11 @@ def make_evaluator(problem: Problem) -> Evaluate:
     return evaluate
 
 
-def total(blocks: Blocks) -> float:
+def total(problem: Problem, blocks: Blocks, variance: Float[np.ndarray, "w W"]) -> float:
     """The cost without the prior on u; infinite if the simulation was not finite."""
-    cost = float(np.sum(blocks.cost))
+    bound = problem.noise.size * float(problem.robust) ** 2
+    rho = bound * np.log1p(blocks.samples / variance / bound)
+    cost = 0.5 * float(np.sum(rho) + np.sum(blocks.offset))
     return cost if np.isfinite(cost) else np.inf
 
 
@@ -197,42 +207,49 @@ class Point:
 
 
 def levenberg_marquardt(
-    problem: Problem, windows: Windows, evaluate: Evaluate, tolerance: float = 1e-4
+    problem: Problem, windows: Windows, evaluate: Evaluate, tolerance: float = 1e-3
 ) -> Iterator[Point]:
-    """Points of decreasing cost, the start first; ends when a step gains less than `tolerance`."""
+    """Points of decreasing cost, the start first; done when steps get shorter than `tolerance`.
+
+    Steps are in natural units of the coordinates: 1e-3 is 0.1 % of a positive parameter.
+    """
     prior, slope = _prior_functions(problem.table)
     u = np.zeros(problem.table.size)
     z = np.zeros((len(windows.mask), problem.state_noise.size))
     blocks = evaluate(u, z, windows)
     evaluations, damping = 1, 1e-3
-    if not np.isfinite(total(blocks)):
+    if not np.isfinite(total(problem, blocks, blocks.variance)):
         raise ValueError("the model as given does not predict finite motion; check it and the data")
-    cost = total(blocks) + 0.5 * float(prior(u) @ prior(u))
+    prior_cost = lambda u: 0.5 * float(prior(u) @ prior(u))
+    done = False
     while True:
-        yield Point(u, z, blocks, cost, evaluations)
-        while True:
-            reduced = reduce(blocks, damping)
-            Jp, rp = slope(u), prior(u)
-            H, g = reduced.H + Jp.T @ Jp, reduced.g + Jp.T @ rp
-            du = -np.linalg.solve(H + damping * np.diag(np.diag(H) + 1e-12), g)
-            dz = -(reduced.back_g + reduced.back_u @ du)
-            expected = -float(g @ du + 0.5 * du @ H @ du)
+        variance = blocks.variance
+        cost = total(problem, blocks, variance) + prior_cost(u)
+        yield Point(u, z, blocks, cost, evaluations, done)
+        if done:
+            return
+        accepted = False
+        while not accepted and not done:
+            du, dz, expected = _step(reduce(blocks, damping), slope(u), prior(u), damping)
             tried = evaluate(u + du, z + dz, windows)
             evaluations += 1
-            new = total(tried) + 0.5 * float(prior(u + du) @ prior(u + du))
-            if new < cost:
-                break
-            damping *= 8.0
-            if damping > MAX_DAMPING or expected < 1e-2 * tolerance * cost:
-                yield Point(u, z, blocks, cost, evaluations, done=True)
-                return
-        good = (cost - new) > 0.5 * expected
-        small = (cost - new) < tolerance * cost
-        u, z, blocks = u + du, z + dz, tried
-        cost, damping = new, max(1e-9, damping / 8.0) if good else damping
-        if small:
-            yield Point(u, z, blocks, cost, evaluations, done=True)
-            return
+            gain = cost - total(problem, tried, variance) - prior_cost(u + du)
+            accepted = gain > 0
+            done = float(np.max(np.abs(du))) < tolerance
+            good = gain > 0.5 * expected
+            damping = max(1e-9, damping / 8.0) if good else damping if accepted else damping * 8.0
+        if accepted:
+            u, z, blocks = u + du, z + dz, tried
+
+
+def _step(
+    reduced: Reduced, slope: np.ndarray, prior: np.ndarray, damping: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Changes of u and z, and the decrease of the cost they promise."""
+    H, g = reduced.H + slope.T @ slope, reduced.g + slope.T @ prior
+    du = -np.linalg.solve(H + damping * np.diag(np.diag(H) + 1e-12), g)
+    dz = -(reduced.back_g + reduced.back_u @ du)
+    return du, dz, -float(g @ du + 0.5 * du @ H @ du)
 
 
 def adam(
@@ -254,7 +271,7 @@ def adam(
         some = Windows(*(np.asarray(x)[index] for x in windows))
         blocks = evaluate(u, z[index], some)
         step += 1
-        yield Point(u, z, blocks, total(blocks) * n / size, step)
+        yield Point(u, z, blocks, total(problem, blocks, blocks.variance) * n / size, step)
         reduced = reduce(blocks, 1e-3)
         z[index] -= reduced.back_g
         gradient = reduced.g + slope(u).T @ prior(u) * size / n

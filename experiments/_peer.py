@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from experiments._fitting import Problem, half_sample
 from experiments._mjcf import in_shape, pick, to_mujoco
@@ -41,11 +41,18 @@ class PeerFit:
 
 
 def fit_peer(
-    problem: Problem, windows: Windows, mj_model: mujoco.MjModel, iterations: int
+    problem: Problem,
+    windows: Windows,
+    variance: Float[np.ndarray, "w W"],
+    mj_model: mujoco.MjModel,
+    iterations: int,
 ) -> PeerFit:
-    """Fit by finite differences, until the optimiser stops by itself or `iterations` are over."""
+    """Fit by finite differences, until the optimiser stops by itself or `iterations` are over.
+
+    `variance` of the samples is given, as it takes derivatives.
+    """
     fit = PeerFit("mujoco.minimize")
-    residual = _make_residual(problem, windows, mj_model, fit)
+    residual = _make_residual(problem, windows, jnp.asarray(variance), mj_model, fit)
     P = problem.table.size
     begin = time.perf_counter()
     sysid = _find_sysid()
@@ -75,7 +82,9 @@ def _find_sysid():
     return sysid if hasattr(sysid, "optimize") else None
 
 
-def _make_residual(problem: Problem, windows: Windows, mj_model: mujoco.MjModel, fit: PeerFit):
+def _make_residual(
+    problem: Problem, windows: Windows, variance: Array, mj_model: mujoco.MjModel, fit: PeerFit
+):
     """A function of coordinates (P,) or, for finite differences, of several columns (P, k)."""
     table, model, substeps = problem.table, problem.model, problem.substeps
 
@@ -91,8 +100,9 @@ def _make_residual(problem: Problem, windows: Windows, mj_model: mujoco.MjModel,
         )
         r = jnp.where(windows.mask[..., None], apart / problem.noise, 0.0)
         square = jnp.sum(jnp.square(r), axis=-1)
+        square = square / variance
         rho = problem.robustify(square)[0]
-        return r * jnp.sqrt(rho / jnp.maximum(square, 1e-12))[..., None]
+        return r * jnp.sqrt(rho / variance / jnp.maximum(square, 1e-12))[..., None]
 
     threads = [mujoco.MjData(mj_model) for _ in range(os.cpu_count() or 1)]
     count = len(windows.mask)

@@ -42,12 +42,14 @@ class Args:
 
     out: Path = Path("runs/study_recovery")
     """folder for metrics.json, recovery.csv and recovery.png"""
-    repeats: int = 20
+    repeats: int = 10
     """fits, each to new tosses"""
     tosses: int = 20
     """tosses in a fit"""
-    samples: int = 90
+    samples: int = 91
     """samples of a toss, 1/148 s apart"""
+    window: int = 30
+    """samples predicted from an unknown state"""
     seed: int = 0
     """of the tosses and the noise"""
     quick: bool = False
@@ -108,18 +110,21 @@ def record(
 
 
 def settings(args: Args) -> sysid.Args:
-    """How the fits are done: whole tosses, initial states estimated."""
+    """How the fits are done: multiple shooting, every window with an unknown initial state."""
     return sysid.Args(
         data=Path("simulated"),
         parameters=tuple(TRUTH),
         start=WRONG,
         fit=args.tosses,
         judge=0,
+        window=args.window,
+        windows="all",
         states="estimated",
         noise=NOISE,
-        velocity_noise=(0.3, 200.0),
+        velocity_noise=(1.0, 500.0),
         robust=3.0,
-        iterations=40,
+        spread=0.01,
+        iterations=30,
     )
 
 
@@ -136,7 +141,7 @@ def compute(args: Args, bar: _run.Progress) -> dict[str, np.ndarray]:
         if problem is None or evaluate is None:
             problem = sysid.make_problem(how, mj_model, recording)
             evaluate = make_evaluator(problem)
-        windows = cut(recording, np.arange(args.tosses), 0)
+        windows = cut(recording, np.arange(args.tosses), args.window)
         points, _ = sysid.minimise(how, problem, windows, evaluate, bar)
         sure = certainty(problem, points[-1], windows.trajectory)
         found = (sure.values, sure.low, sure.high, sure.noise, points[-1].evaluations)
@@ -199,7 +204,7 @@ def draw(path: Path, found: dict[str, np.ndarray]) -> None:
 def main(args: Args) -> None:
     """Repeat the fit to new tosses and count."""
     if args.quick:
-        args = Args(args.out, repeats=1, tosses=4, samples=40)
+        args = Args(args.out, repeats=1, tosses=4, samples=31)
     _run.open_folder(args.out)
     with jax.enable_x64(True), _run.progress() as bar:
         found = compute(args, bar)

@@ -37,6 +37,7 @@ from experiments._validation import trajectory_errors
 MODEL = Path(__file__).parent / "models" / "tossed_cube.xml"
 CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inertia:cube",
         "length_scale")  # fmt: skip
+RULER = {"size:cube": 0.005}  # how well the published size is known
 HINDSIGHT = (-0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3)  # steps of a coordinate
 
 
@@ -60,14 +61,15 @@ class Args:
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     """intervals for values: NAME LOW HIGH ..."""
     prior: dict[str, float] = field(default_factory=dict)
-    """standard deviation of what is known before: NAME RELATIVE ..."""
+    """standard deviation of what is known before: NAME RELATIVE ...; the default fit takes the
+    published size of the cube to be right to 0.5 %"""
     default_prior: float = 1.0
     """the same for all other parameters: 1 is a factor of e for positive ones"""
-    fit: int = 64
+    fit: int = 128
     """trajectories to fit, chosen at random"""
-    judge: int = 100
+    judge: int = 200
     """other trajectories to judge the fit by, chosen at random"""
-    window: int = 60
+    window: int = 100
     """samples in a window; 0: whole trajectories. Shorter ones forget chaos sooner"""
     windows: Literal["first", "all"] = "first"
     """only the first window of each trajectory, whose start is often known best, or all"""
@@ -79,8 +81,10 @@ class Args:
     """assumed of positions, m and degrees; the level is estimated, only the ratio matters"""
     velocity_noise: tuple[float, float] = (0.02, 10.0)
     """of measured velocities, m/s and degrees/s; for estimated states"""
-    robust: float = 1.0
+    robust: float = 2.0
     """error of a sample, in noise, from which the cost grows only as its logarithm"""
+    spread: float = 0.05
+    """of parameters between trajectories: 0.05 is 5 %. Keeps chaotic samples from dictating"""
     optimiser: Literal["lm", "adam"] = "lm"
     """Levenberg-Marquardt; or Adam on random chunks, for large sets"""
     iterations: int = 30
@@ -100,7 +104,7 @@ class Args:
         for name in ("fit", "iterations", "robust", "rate", "default_prior"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected more than 0")
-        for name in ("window", "judge"):
+        for name in ("window", "judge", "spread"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected 0 or more")
         for name in ("noise", "velocity_noise"):
@@ -137,7 +141,8 @@ def make_problem(args: Args, mj_model: mujoco.MjModel, recording: Recording) -> 
     """
     m = softsim.put_model(mj_model)
     names = args.parameters
-    table = make_table(mj_model, names, args.start, args.bounds, args.prior, args.default_prior)
+    prior = (RULER if names == CUBE else {}) | args.prior
+    table = make_table(mj_model, names, args.start, args.bounds, prior, args.default_prior)
     substeps = round(recording.dt / mj_model.opt.timestep)
     if substeps < 1 or abs(substeps * mj_model.opt.timestep / recording.dt - 1) > 1e-4:
         raise ValueError(
@@ -152,7 +157,8 @@ def make_problem(args: Args, mj_model: mujoco.MjModel, recording: Recording) -> 
     state = np.concatenate([noise, velocity]) if args.states == "estimated" else np.zeros(0)
     return Problem(
         m, softsim.make_data(m), table, jnp.asarray(noise), jnp.asarray(state),
-        jnp.asarray(args.robust), substeps, args.velocity == "backward" and recording.measured,
+        jnp.asarray(args.robust), jnp.asarray(args.spread), substeps,
+        args.velocity == "backward" and recording.measured,
     )  # fmt: skip
 
 
@@ -200,8 +206,9 @@ def identify(
         result = Result(problem, windows, judged, points, seconds, sure, before, after)
         if args.peer:
             task = bar.add_task("the peer", total=1, status="")
+            variance = points[-1].blocks.variance
             measured = replace(problem, state_noise=jnp.zeros(0))
-            result.peer = fit_peer(measured, windows, mj_model, args.iterations)
+            result.peer = fit_peer(measured, windows, variance, mj_model, args.iterations)
             other = to_mujoco(mj_model, fitted_leaves(problem, mj_model, result.peer.u))
             result.peer_after = trajectory_errors(other, recording, judged, backward)
             bar.update(task, advance=1)

