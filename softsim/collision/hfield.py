@@ -39,12 +39,16 @@ Contacts = tuple[Float[Array, " k"], Float[Array, "k 3"], Float[Array, "k 3"], F
 """dist (m), pos (m), normal (away from the geom) and weight of k contacts with one prism."""
 
 # corners 0 to 2 are the triangle on the base, 3 to 5 the one on the surface
-_FACES = np.array([[0, 1, 2, 0], [3, 4, 5, 3], [0, 3, 5, 1], [0, 2, 4, 3], [2, 1, 5, 4]])
-_EDGES = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [3, 5], [4, 5], [0, 3], [1, 5], [2, 4]])
-_FACES_OF_EDGE = np.array([[0, 2], [0, 4], [0, 3], [1, 3], [1, 2], [1, 4], [2, 3], [2, 4], [3, 4]])
+_FACES = np.array([[0, 1, 2, 0], [3, 4, 5, 3], [0, 3, 5, 1], [0, 2, 4, 3], [2, 1, 5, 4]], np.int32)
+_EDGES = np.array(
+    [[0, 1], [1, 2], [0, 2], [3, 4], [3, 5], [4, 5], [0, 3], [1, 5], [2, 4]], np.int32
+)
+_FACES_OF_EDGE = np.array(
+    [[0, 2], [0, 4], [0, 3], [1, 3], [1, 2], [1, 4], [2, 3], [2, 4], [3, 4]], np.int32
+)
 _SURFACE = 1
 # grid corners of the two triangles of a cell, as (column, row), counter-clockwise from above
-_TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]])
+_TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]], np.int32)
 
 
 def _cells(

@@ -18,7 +18,7 @@ Pose = tuple[Float[Array, "3"], Float[Array, "3 3"], Float[Array, "3"]]
 # corners of the cube in binary order, and its faces counter-clockwise seen from outside
 _CORNERS = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
 _FACES = np.array(
-    [[0, 4, 5, 1], [0, 2, 6, 4], [6, 7, 5, 4], [2, 3, 7, 6], [1, 5, 7, 3], [0, 1, 3, 2]]
+    [[0, 4, 5, 1], [0, 2, 6, 4], [6, 7, 5, 4], [2, 3, 7, 6], [1, 5, 7, 3], [0, 1, 3, 2]], np.int32
 )
 _NORMALS = _CORNERS[_FACES].mean(axis=1)
 
@@ -29,7 +29,7 @@ def _cube_edges() -> tuple[np.ndarray, np.ndarray]:
     for f, face in enumerate(_FACES):
         for start, end in zip(face, np.roll(face, 1)):
             faces_of.setdefault((min(start, end), max(start, end)), []).append(f)
-    return np.array(list(faces_of)), _NORMALS[np.array(list(faces_of.values()))]
+    return np.array(list(faces_of), np.int32), _NORMALS[np.array(list(faces_of.values()))]
 
 
 _EDGES, _EDGE_NORMALS = _cube_edges()

@@ -202,3 +202,19 @@ def test_float32_stays_float32():
     assert not [x.dtype for x in leaves if x.dtype in (jnp.float64, jnp.int64)]
     exact = jax.jit(softsim.step)(c.m, c.d)
     np.testing.assert_allclose(after.qvel, exact.qvel, rtol=1e-4, atol=1e-4)
+
+
+BODIES = """<mujoco><asset><hfield name="h" nrow="3" ncol="3" size="1 1 .1 .1"/></asset><worldbody>
+<geom type="hfield" hfield="h"/><body pos="0 0 .5"><freejoint/><geom type="box" size=".1 .1 .1"/>
+</body><body pos="0 .3 .5"><joint type="ball"/><geom type="box" size=".1 .1 .1"/></body>
+<body pos="0 0 .9"><freejoint/><geom type="capsule" size=".1 .1"/></body></worldbody></mujoco>"""
+
+
+def test_either_width_after_the_other():
+    """JAX 0.10 remembers the width of NumPy index arrays that it has seen."""
+    mj_model = mujoco.MjModel.from_xml_string(BODIES)
+    for x64 in (True, False, True):
+        with jax.enable_x64(x64):
+            m = softsim.put_model(mj_model)
+            after = jax.eval_shape(softsim.step, m, softsim.make_data(m))
+        assert after.qpos.dtype == (jnp.float64 if x64 else jnp.float32)
