@@ -38,7 +38,11 @@ def test_draws_are_those_of_jax(seed):
             np.testing.assert_array_equal(index, jax.nn.one_hot(hard, LOGITS.shape[axis]))
 
 
-@pytest.mark.parametrize("mode", SOFT_MODES)
+SLOW_MODES = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("c1", "c2")]
+SLOW_DTYPES = [pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float16", "float64")]
+
+
+@pytest.mark.parametrize("mode", ("smooth", "c0", *SLOW_MODES))
 def test_small_softness_is_the_hard_index(mode):
     calls = {
         "bernoulli": lambda **o: random.bernoulli(KEY, jnp.array([0.2, 0.7]), (5, 2), **o),
@@ -127,7 +131,7 @@ def test_straight_through_has_hard_values_and_soft_derivatives(seed):
     np.testing.assert_array_equal(f(random.categorical_st), f(random.categorical))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ("bfloat16", "float32", *SLOW_DTYPES))
 def test_dtype_is_kept(dtype):
     p = jnp.array([0.5, 0.25, 0.25], dtype)
     for mode in ("hard", "smooth"):
