@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from softjax_ops import random
-from tests.softjax_ops.cases import DTYPES, FEW, SEEDS, SOFT_MODES, normal, simplex
+from tests.softjax_ops.cases import FEW, SEEDS, normal, simplex
 
 KEY = jax.random.key(7)
 P = jnp.array([0.1, 0.0, 0.6, 0.3])
