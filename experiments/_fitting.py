@@ -34,7 +34,7 @@ from experiments._trajectories import Windows
 from softsim.derivatives import difference_pos
 from softsim.integrators import integrate_pos
 
-CHUNK = 64  # windows per call; the last call is filled up with masked ones
+CHUNK = 128  # windows per call; the last call is filled up with masked ones
 
 
 class Blocks(NamedTuple):

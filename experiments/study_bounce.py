@@ -44,7 +44,7 @@ class Args:
 
     out: Path = Path("runs/study_bounce")
     """folder for metrics.json, bounce.csv and bounce.png"""
-    points: int = 41
+    points: int = 25
     """drop heights"""
     low: float = 0.2
     """m, the lowest drop"""
@@ -54,7 +54,7 @@ class Args:
     """s"""
     timesteps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4)
     """s, of the fixed steps"""
-    tolerances: tuple[float, ...] = (1e-4, 1e-6, 1e-8)
+    tolerances: tuple[float, ...] = (1e-3, 1e-5, 1e-7)
     """of the steps with error control"""
     timeconst: float = 0.05
     """s, of the contact"""

@@ -55,9 +55,9 @@ class Args:
     """which of sphere, box, cylinder, capsule, ellipsoid"""
     timesteps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4)
     """s, of the fixed steps"""
-    tolerances: tuple[float, ...] = (1e-4, 1e-6, 1e-8)
+    tolerances: tuple[float, ...] = (1e-3, 1e-5, 1e-7)
     """of the steps with error control; the last is the reference"""
-    horizon: float = 0.5
+    horizon: float = 0.4
     """s"""
     quick: bool = False
     """two shapes, few steps"""

@@ -67,7 +67,7 @@ class Args:
     """the same for all other parameters: 1 is a factor of e for positive ones"""
     fit: int = 128
     """trajectories to fit, chosen at random"""
-    judge: int = 200
+    judge: int = 100
     """other trajectories to judge the fit by, chosen at random"""
     window: int = 100
     """samples in a window; 0: whole trajectories. Shorter ones forget chaos sooner"""
@@ -77,7 +77,7 @@ class Args:
     """where windows begin: at the measured state, or at one that is estimated near it"""
     velocity: Literal["backward", "instant"] = "backward"
     """recorded velocities are means over the sample before, or instantaneous"""
-    noise: tuple[float, float] = (0.001, 1.0)
+    noise: tuple[float, float] = (0.0002, 0.2)
     """assumed of positions, m and degrees; the level is estimated, only the ratio matters"""
     velocity_noise: tuple[float, float] = (0.02, 10.0)
     """of measured velocities, m/s and degrees/s; for estimated states"""
