@@ -1,0 +1,83 @@
+"""Where the time of a SHAC update goes: physics, its derivative, the critic.
+
+Every part is compiled and timed on its own, with the defaults of `experiments/_presets.py`; the
+smallest of several runs counts. Writes training_cost_ENV.json.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+import envs
+from experiments import _run, shac
+from experiments._rollouts import unroll
+from experiments.train import Args as TrainArgs
+from experiments.train import configure
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of the benchmark."""
+
+    env: str = "cartpole"
+    """environment"""
+    out: Path = RESULTS
+    """folder of the results"""
+    repeats: int = 10
+    """runs of each part"""
+
+
+def seconds(function: Callable[..., Any], repeats: int, *args: Any) -> tuple[float, float]:
+    """Of the first call, compilation included, and of the fastest later one."""
+    compiled = eqx.filter_jit(function)
+    times = []
+    for _ in range(repeats + 1):
+        begin = time.perf_counter()
+        jax.block_until_ready(eqx.filter(compiled(*args), eqx.is_array))
+        times.append(time.perf_counter() - begin)
+    return times[0], min(times[1:])
+
+
+def main(args: Args) -> None:
+    """Time the parts and write the table."""
+    settings, config = configure(TrainArgs(env=args.env))
+    env = envs.make(args.env, **settings)
+    env = env.with_softening(config.softness.at(jax.numpy.zeros((), int), config.iterations))
+    state = eqx.filter_jit(shac.init)(config, env, jax.random.PRNGKey(0))
+    noise = shac.draw(config, env, state)[2]
+    parts: dict[str, Callable[[Any], Any]] = {
+        "simulate": lambda s: unroll(env, s.policy, s.env_state, noise),
+        "simulate and differentiate": lambda s: shac.first_order(
+            config, env, s, s.env_state, noise
+        ),
+        "whole update": lambda s: shac.update(config, env, s),
+    }
+    timed = {name: seconds(part, args.repeats, state) for name, part in parts.items()}
+    steps = config.steps_per_update
+    rows = [
+        {
+            "part": name,
+            "first call": f"{first:.1f} s",
+            "later calls": f"{1e3 * again:.1f} ms",
+            "per environment step": f"{1e6 * again / steps:.1f} us",
+            "beside simulate": f"{again / timed['simulate'][1]:.2f}",
+        }
+        for name, (first, again) in timed.items()
+    ]
+    out = _run.open_folder(args.out)
+    _run.print_table(f"{args.env}: {config.num_envs} environments, {config.horizon} steps", rows)
+    _run.write_json(
+        out / f"training_cost_{args.env}.json",
+        {**_run.provenance(args), "steps_per_update": steps, "parts": rows},
+    )
+
+
+if __name__ == "__main__":
+    _run.launch(Args, main, __doc__)

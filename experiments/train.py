@@ -1,0 +1,194 @@
+"""Train a policy through contact: one command from nothing to a policy checked in MuJoCo C.
+
+    python -m experiments.train --env cartpole --algo shac
+    python -m experiments.train --env hopper --algo shac --seeds 3 --out runs/hopper
+    python -m experiments.train --env hopper --algo shac --seeds 3 --out runs/hopper --resume
+
+Writes progress.csv (every update), returns.csv (every evaluation and seed), a checkpoint, the
+policy, curve.png and metrics.json; stopped at any time, it continues with --resume and ends with
+the same result. At the end the policy is read back and scored in softsim and in MuJoCo C, and a
+strip of images is drawn where MuJoCo can render.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+import numpy as np
+
+import envs
+from envs.mujoco_c import run_episode
+from experiments import _checkpoint, _run, apg, shac
+from experiments._presets import defaults
+from experiments._rollouts import evaluate
+from experiments._softness import Softness
+from experiments._training import CHECKPOINT, POLICY, Run, eval_keys, load_policy
+from experiments._training_figures import draw_curve, draw_strip
+
+Algo = Literal["shac", "apg"]
+ALGOS: dict[str, tuple[ModuleType, type]] = {"shac": (shac, shac.Shac), "apg": (apg, apg.Apg)}
+
+
+@dataclass(frozen=True)
+class Args:
+    """Settings of a training; what is not given comes from experiments/_presets.py."""
+
+    env: str = "cartpole"
+    """environment; a wrong name lists those there are"""
+    algo: str = "shac"
+    """shac: short-horizon actor-critic; apg: analytic policy gradient"""
+    out: Path | None = None
+    """folder for everything written; default: runs/train/ENV-ALGO"""
+    resume: bool = False
+    """continue from the checkpoint in the folder"""
+    seed: int = 0
+    """the first random seed"""
+    seeds: int = 1
+    """trainings at once, with consecutive seeds"""
+    iterations: int | None = None
+    """updates of the policy"""
+    num_envs: int | None = None
+    """environments at once, per seed"""
+    horizon: int | None = None
+    """steps per update and environment"""
+    actor_rate: float | None = None
+    """learning rate of the policy at first"""
+    softening: str | None = None
+    """hard, soft, or straight_through (hard values, soft derivatives)"""
+    softness: float | None = None
+    """width of the switches between features of shapes, relative to their size"""
+    reach: float | None = None
+    """m, contact from a distance"""
+    anneal: float | None = None
+    """share of softness and reach left at the end of the training"""
+    estimator: str | None = None
+    """of SHAC's policy gradient: first, zeroth (no physics derivative), mixed"""
+    eval_every: int = 20
+    """updates between evaluations; a checkpoint is written with each"""
+    eval_envs: int = 16
+    """episodes per evaluation and seed"""
+    check_episodes: int = 4
+    """episodes of the final check in MuJoCo C"""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "eval_every", "eval_envs", "check_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 1")
+        if self.algo not in ALGOS:
+            raise ValueError(f"--algo {self.algo}: there are {', '.join(get_args(Algo))}")
+        defaults(self.env, self.algo)
+        if self.estimator is not None and self.algo != "shac":
+            raise ValueError(f"--estimator is of shac, not of {self.algo}")
+
+
+def configure(args: Args) -> tuple[dict[str, Any], Any]:
+    """Settings of the environment and of the algorithm: the defaults, changed by the arguments."""
+    env_settings, own, soft = defaults(args.env, args.algo)
+    kind = ALGOS[args.algo][1]
+    known = {f.name for f in fields(kind)}
+    given = {n: v for n, v in vars(args).items() if v is not None and n in known - {"softness"}}
+    names = {"preset": args.softening, "softness": args.softness, "reach": args.reach}
+    soft = soft | {n: v for n, v in (names | {"anneal": args.anneal}).items() if v is not None}
+    own = {name: value for name, value in own.items() if name in known}
+    return env_settings, kind(**(own | given), softness=Softness(**soft))
+
+
+def prepare(args: Args) -> tuple[Run, Path]:
+    """Environment, algorithm and folder, all checked before anything is computed."""
+    env_settings, config = configure(args)
+    out = args.out or Path("runs") / "train" / f"{args.env}-{args.algo}"
+    _run.open_folder(out)
+    if (out / CHECKPOINT).exists() != args.resume:
+        raise ValueError(
+            f"--resume: no checkpoint in {out}"
+            if args.resume
+            else f"--out {out}: holds a checkpoint; continue it with --resume or choose another"
+        )
+    seeds = tuple(range(args.seed, args.seed + args.seeds))
+    settings = vars(config) | {"env": env_settings, "seed": args.seed, "seeds": args.seeds}
+    settings |= {"eval_every": args.eval_every, "eval_envs": args.eval_envs}
+    about = _checkpoint.describe(args.env, args.algo, settings)
+    env = envs.make(args.env, **env_settings)
+    module = ALGOS[args.algo][0]
+    run = Run(env, module, config, about, out, seeds, args.eval_every, args.eval_envs)
+    return run, out
+
+
+def check(args: Args, run: Run) -> dict[str, Any]:
+    """Scores of the saved policy of every seed, from the same starts, in softsim and in MuJoCo C.
+
+    The environment may train on faster physics than the published task has; the last score is on
+    the published one.
+    """
+    keys = eval_keys(args.check_episodes)
+    settings = defaults(args.env, args.algo)[0]
+    plain = _published(settings)
+    published = run.env if plain == settings else envs.make(args.env, **plain)
+    scored = eqx.filter_jit(evaluate)
+    result: dict[str, Any] = {"softsim": [], "mujoco_c": [], "mujoco_c_published": []}
+    for seed in range(len(run.seeds)):
+        policy = load_policy(run.out / POLICY, run.about, run.env, run.config, seed)
+        result["softsim"].append(float(np.mean(scored(run.env, policy, keys).returns)))
+        for name, env in (("mujoco_c", run.env), ("mujoco_c_published", published)):
+            episodes = [run_episode(env, policy, key) for key in keys]
+            result[name].append(float(np.mean([e.reward.sum() for e in episodes])))
+    return result
+
+
+def _published(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an environment without those of its physics."""
+    return {k: v for k, v in settings.items() if k not in ("options", "frame_skip")}
+
+
+def picture(args: Args, run: Run) -> str:
+    """A strip of images of the best seed; a message where MuJoCo cannot render."""
+    last = run.log.returns[-len(run.seeds) :]
+    best = int(np.argmax([float(row["return"]) for row in last]))
+    policy = load_policy(run.out / POLICY, run.about, run.env, run.config, best)
+    episode = run_episode(run.env, policy, eval_keys(1)[0])
+    return draw_strip(run.out / "strip.png", run.env, episode.qpos)
+
+
+def main(args: Args) -> None:
+    """Train, or continue, then check and draw."""
+    run, out = prepare(args)
+    run.check_space()
+    state = run.resume() if args.resume else run.start()
+    try:
+        run.train(state)
+    except KeyboardInterrupt:
+        print(f"\nstopped; continue with --resume (checkpoints every {args.eval_every} updates)")
+        raise
+    draw_curve(out / "curve.png", f"{args.env}, {args.algo}", run.log.returns)
+    scores = check(args, run)
+    strip = picture(args, run)
+    last = run.log.returns[-len(run.seeds) :]
+    _run.write_json(
+        out / "metrics.json",
+        {
+            **_run.provenance(args),
+            "algorithm": {name: str(value) for name, value in vars(run.config).items()},
+            "env_steps_per_seed": run.config.iterations * run.config.steps_per_update,
+            "seconds": run.seconds,
+            "final_return": {str(row["seed"]): float(row["return"]) for row in last},
+            "check": scores,
+        },
+    )
+    rows = [
+        {
+            "seed": str(seed),
+            "softsim": f"{scores['softsim'][i]:.1f}",
+            "MuJoCo C": f"{scores['mujoco_c'][i]:.1f}",
+            "MuJoCo C, published physics": f"{scores['mujoco_c_published'][i]:.1f}",
+        }
+        for i, seed in enumerate(run.seeds)
+    ]
+    _run.print_table(f"Mean return of {args.check_episodes} episodes from the same starts", rows)
+    print(strip)
+    print(f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, {POLICY}")
+
+
+if __name__ == "__main__":
+    _run.launch(Args, main, __doc__)

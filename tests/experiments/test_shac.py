@@ -1,0 +1,148 @@
+"""The pieces of SHAC against sums written out by hand, and its gradients against each other."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from experiments import apg, shac
+from experiments._networks import Normalizer
+from experiments._rollouts import Path, evaluate
+from experiments._softness import Softness
+
+rng = np.random.default_rng(0)
+
+
+def path(done: list[float], truncation: list[float] | None = None) -> Path:
+    """One environment, observations of size 1."""
+    steps = len(done)
+    column = lambda x: jnp.array(x, float)[:, None]
+    return Path(
+        obs=jnp.zeros((steps, 1, 1)),
+        u=jnp.zeros((steps, 1, 1)),
+        reward=column(rng.normal(size=steps)),
+        done=column(done),
+        truncation=column(truncation or [0.0] * steps),
+        final_obs=jnp.zeros((steps, 1, 1)),
+    )
+
+
+CONFIG = shac.Shac(discount=0.9, td_lambda=0.7)
+
+
+def test_discount_begins_anew_with_an_episode() -> None:
+    factors = shac.discounts(CONFIG, path([0, 0, 1, 0, 0]))[:, 0]
+    np.testing.assert_allclose(factors, [1, 0.9, 0.81, 1, 0.9])
+
+
+def test_objective_adds_the_value_at_the_end_of_every_piece() -> None:
+    p = path([0, 1, 0, 0])
+    after = jnp.array([[5.0], [0.0], [7.0], [2.0]])  # nothing after the failure
+    r = p.reward[:, 0]
+    expected = (r[0] + 0.9 * r[1]) + (r[2] + 0.9 * r[3] + 0.81 * 2.0)
+    np.testing.assert_allclose(shac.objective(CONFIG, p, after), expected / 4)
+
+
+def test_td_lambda_by_its_definition() -> None:
+    p = path([0, 0, 1, 0])
+    after = jnp.array([[1.0], [2.0], [0.0], [4.0]])
+    r, g, lam = p.reward[:, 0], 0.9, 0.7
+    last = r[3] + g * 4.0
+    r2 = r[2]
+    r1 = r[1] + g * ((1 - lam) * 2.0 + lam * r2)
+    r0 = r[0] + g * ((1 - lam) * 1.0 + lam * r1)
+    targets = shac.td_lambda(CONFIG, after, p)[:, 0]
+    np.testing.assert_allclose(targets, [r0, r1, r2, last])
+
+
+def test_normalizer_merges_batches() -> None:
+    x = rng.normal(3.0, 2.0, size=(3, 50, 4)) * [1, 1, 1, 0]
+    merged = Normalizer(4)
+    np.testing.assert_array_equal(merged(jnp.array(x[0])), x[0])
+    for batch in x:
+        merged = merged.update(jnp.array(batch))
+    flat = x.reshape(-1, 4)
+    scale = np.where(flat.var(0) > 1e-6, flat.std(0), 1.0)
+    np.testing.assert_allclose(merged(jnp.array(flat)), (flat - flat.mean(0)) / scale, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple:
+    """An update of a small problem by `first`, and its state before."""
+    config = shac.Shac(num_envs=256, horizon=4, hidden=(8,), estimator="mixed", groups=4)
+    env = envs.make("pendulum", episode_length=3)
+    state = shac.init(config, env, jax.random.PRNGKey(0))
+    return config, env, state
+
+
+@pytest.mark.slow
+def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> None:
+    """Both are unbiased where advantages are whole returns of the piece (lambda = 1)."""
+    config, env, state = trained
+    config = dataclasses.replace(config, td_lambda=1.0)
+
+    @eqx.filter_jit
+    def both(state, noise):
+        first = shac.first_order(config, env, state, state.env_state, noise)
+        return first.gradient, shac.score_gradient(config, state, first.path)
+
+    flat = lambda tree: jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(tree)])
+    sums = [0.0, 0.0]
+    for seed in range(200):
+        noise = jax.random.normal(jax.random.key(seed), (4, 256, 1))
+        sums = [s + flat(g) for s, g in zip(sums, both(state, noise))]
+    first, zeroth = sums
+    cosine = first @ zeroth / jnp.linalg.norm(first) / jnp.linalg.norm(zeroth)
+    assert cosine > 0.9
+    # the length along the first, which noise does not lengthen
+    np.testing.assert_allclose(first @ zeroth / (first @ first), 1.0, atol=0.1)
+
+
+@pytest.mark.slow
+def test_mixed_is_between_and_prefers_the_smaller_variance(trained: tuple) -> None:
+    config, env, state = trained
+    _, metrics = eqx.filter_jit(shac.update)(config, env, state)
+    assert 0.9 < metrics["first_order_share"] < 1  # smooth physics: the first order has less noise
+
+
+def test_annealing_ends_at_its_share() -> None:
+    soft = Softness("soft", softness=0.1, reach=0.2, anneal=0.1)
+    at = lambda i: soft.at(jnp.array(i), 100)
+    np.testing.assert_allclose([at(0).reach, at(100).reach], [0.2, 0.02], rtol=1e-6)
+    np.testing.assert_allclose(at(50).collision.softness, 0.1 * 0.1**0.5, rtol=1e-6)
+
+
+def test_apg_sums_the_first_episode_only() -> None:
+    p = path([0, 1, 0, 0])
+    np.testing.assert_allclose(apg.first_episode(p), [p.reward[0, 0] + p.reward[1, 0]])
+
+
+@pytest.mark.slow
+def test_evaluation_ends_with_the_episode(trained: tuple) -> None:
+    _, env, state = trained
+    keys = jax.random.split(jax.random.key(0), 3)
+    score = jax.jit(lambda keys: evaluate(env, state.policy, keys))(keys)
+    np.testing.assert_array_equal(score.length, 3)
+    one, step = jax.jit(env.reset)(keys[1]), jax.jit(env.step)
+    total = 0.0
+    for _ in range(3):
+        one = step(one, state.policy(one.obs))
+        total += one.reward
+    np.testing.assert_allclose(score.returns[1], total)
+
+
+@pytest.mark.slow
+def test_shac_learns_the_pendulum() -> None:
+    config = shac.Shac(num_envs=32, horizon=16, iterations=150)
+    env = envs.make("pendulum")
+    state = shac.init(config, env, jax.random.PRNGKey(0))
+    update = eqx.filter_jit(shac.update)
+    for _ in range(config.iterations):
+        state, _ = update(config, env, state)
+    keys = jax.random.split(jax.random.key(0), 8)
+    score = eqx.filter_jit(evaluate)(env, state.policy, keys)
+    assert score.returns.mean() > 130

@@ -1,0 +1,226 @@
+"""The front door: it trains, it survives being stopped, it refuses what cannot work."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import numpy as np
+import pytest
+
+from envs import registry
+from envs.pendulum import Pendulum
+from experiments import _presets, _training, shac, train
+from experiments._training import Run
+from experiments.train import Args
+from softsim.cache import enable_compile_cache
+from tests.experiments.tables import read_csv
+
+SMALL = {
+    "env": "pendulum",
+    "iterations": 4,
+    "num_envs": 4,
+    "horizon": 3,
+    "seeds": 2,
+    "eval_every": 2,
+    "eval_envs": 2,
+    "check_episodes": 1,
+}
+FILES = {"checkpoint.eqx", "policy.eqx", "progress.csv", "returns.csv", "curve.png", "metrics.json"}
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"env": {"episode_length": 5}, "all": {"hidden": (8,)}}
+    monkeypatch.setitem(_presets.DEFAULTS, "pendulum", table)
+    enable_compile_cache()
+
+
+def run(out: Path, **changes) -> None:
+    train.main(Args(out=out, **(SMALL | changes)))
+
+
+def train_only(out: Path, **changes) -> None:
+    """Without the checks and figures that follow a training."""
+    prepared, _ = train.prepare(Args(out=out, **(SMALL | changes)))
+    prepared.train(prepared.resume() if changes.get("resume") else prepared.start())
+
+
+class Point(Pendulum):
+    """The pendulum without physics, which would take most of the test to compile."""
+
+    def step(self, state, action):
+        data = state.data.replace(qpos=state.data.qpos + 0.1 * action)
+        return self.arrive(state, action, data)
+
+
+@pytest.mark.parametrize("physics", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("algo", ["apg", "shac"])
+def test_interrupted_and_resumed_is_bitwise_the_same(
+    algo: str, physics: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not physics:
+        monkeypatch.setitem(registry.ENVS, "pendulum", Point)
+    train_only(tmp_path / "whole", algo=algo)
+
+    def killed(self, iteration, row, elapsed):
+        if iteration == 4:
+            raise KeyboardInterrupt
+        return record(self, iteration, row, elapsed)
+
+    record = Run._record
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_only(tmp_path / "parts", algo=algo)
+    assert [row["iteration"] for row in read_csv(tmp_path / "parts" / "progress.csv")] == ["1", "2"]
+    train_only(tmp_path / "parts", algo=algo, resume=True)
+
+    for name in ("checkpoint.eqx", "policy.eqx"):
+        whole, parts = (
+            (tmp_path / folder / name).read_bytes().split(b"\n", 1)[1]
+            for folder in ("whole", "parts")
+        )
+        assert whole == parts
+    timing = ("seconds", "steps_per_s")
+    for name in ("progress.csv", "returns.csv"):
+        whole, parts = (
+            [{k: v for k, v in row.items() if k not in timing} for row in read_csv(path)]
+            for path in (tmp_path / "whole" / name, tmp_path / "parts" / name)
+        )
+        assert whole == parts
+
+
+@pytest.mark.slow
+def test_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run(tmp_path)
+    printed = capsys.readouterr().out
+    assert {f.name for f in tmp_path.iterdir()} - {"strip.png"} == FILES
+    assert "No images: MuJoCo cannot render here" in printed or "Images of an episode" in printed
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["final_return"]) == {"0", "1"}
+    np.testing.assert_allclose(metrics["check"]["softsim"], metrics["check"]["mujoco_c"], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_number_that_is_not_finite_stops_and_keeps_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = train.prepare
+
+    def prepare(args):
+        prepared, out = settle(args)
+        broken = prepared.module.init
+
+        def init(config, env, key):
+            state = broken(config, env, key)
+            speed = lambda s: s.env_state.data.qvel
+            return eqx.tree_at(speed, state, speed(state).at[2].set(1e200))
+
+        monkeypatch.setattr(shac, "init", init)
+        return prepared, out
+
+    monkeypatch.setattr(train, "prepare", prepare)
+    with pytest.raises(_training.DivergedError, match=r"iteration 1: .*environment 2, step 0"):
+        run(tmp_path, seeds=1)
+    assert (tmp_path / "checkpoint.eqx").exists()
+    assert "next state" in (tmp_path / "diagnosis.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"env": "hoper"}, r"--env hoper: there are pendulum.*hopper"),
+        ({"algo": "sac"}, r"--algo sac: there are shac, apg"),
+        ({"algo": "apg", "estimator": "zeroth"}, "--estimator is of shac"),
+        ({"seeds": 0}, "--seeds: got 0"),
+    ],
+)
+def test_bad_arguments_name_themselves(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Args(**(SMALL | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"softening": "mushy"}, "--softening mushy: expected one of hard, soft"),
+        ({"softening": "soft", "reach": -1.0}, "--reach -1.0"),
+        ({"anneal": 0.0}, "--anneal 0.0"),
+        ({"estimator": "second"}, "--estimator second: expected one of first"),
+        ({"estimator": "mixed"}, "groups: got 8, expected at least 2 that divide 4"),
+        ({"iterations": 0}, "iterations: got 0"),
+        ({"resume": True}, "--resume: no checkpoint in"),
+    ],
+)
+def test_bad_settings_are_refused_before_training(
+    tmp_path: Path, settings: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train.prepare(Args(out=tmp_path, **(SMALL | settings)))
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    prepared, _ = train.prepare(Args(out=tmp_path, **SMALL))
+    path = tmp_path / "checkpoint.eqx"
+    prepared._save(prepared.start(), 0)
+    again = dict(SMALL, out=tmp_path)
+    with pytest.raises(ValueError, match=r"holds a checkpoint; continue it with --resume"):
+        train.prepare(Args(**again))
+    for changes, message in (
+        ({"env": "cartpole"}, "env is 'pendulum', this run has 'cartpole'"),
+        ({"algo": "apg"}, "algo is 'shac', this run has 'apg'"),
+        ({"horizon": 5}, r"other settings: horizon 3 \(now 5\)"),
+    ):
+        other, _ = train.prepare(Args(**(again | changes | {"resume": True})))
+        with pytest.raises(ValueError, match=message):
+            other.resume()
+    header, body = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(header.replace(b'"softsim": "', b'"softsim": "9') + b"\n" + body)
+    other, _ = train.prepare(Args(**again, resume=True))
+    with pytest.raises(ValueError, match="softsim is '9"):
+        other.resume()
+    path.write_bytes(header + b"\n" + body[: len(body) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        other.resume()
+    path.write_bytes(b"\x80 not a header")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        other.resume()
+
+
+def test_a_full_disk_is_noticed_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(ValueError, match=r"0.0 MB free, checkpoints need \d"):
+        run(tmp_path)
+
+
+def test_every_environment_has_defaults() -> None:
+    assert set(_presets.DEFAULTS) == set(train.envs.names())
+    for name in train.envs.names():
+        for algo in ("shac", "apg"):
+            train.configure(Args(env=name, algo=algo))
+
+
+@pytest.mark.slow
+def test_environments_spread_over_two_devices_and_train_alike(tmp_path: Path) -> None:
+    flags = "--xla_force_host_platform_device_count=2"
+    command = [sys.executable, "-m", "experiments.train", "--env", "pendulum"]
+    command += ["--iterations", "2", "--num-envs", "4", "--horizon", "3", "--eval-envs", "2"]
+    returns = []
+    for name, extra in (("one", {}), ("two", {"XLA_FLAGS": flags})):
+        out = tmp_path / name
+        subprocess.run(
+            [*command, "--out", str(out)],
+            env=os.environ | extra,
+            check=True,
+            capture_output=True,
+            timeout=600,
+        )
+        returns.append([float(row["return"]) for row in read_csv(out / "returns.csv")])
+    np.testing.assert_allclose(*returns, rtol=1e-3)
