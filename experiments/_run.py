@@ -97,7 +97,7 @@ def provenance(args: Any) -> dict[str, Any]:
     packages = ("softsim", "jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
     return {
         "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
-        "settings": {name: str(value) for name, value in vars(args).items()},
+        "settings": {name: _shown(value) for name, value in vars(args).items()},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "cpus": os.cpu_count(),
@@ -109,6 +109,14 @@ def provenance(args: Any) -> dict[str, Any]:
             **{name: metadata.version(name) for name in packages},
         },
     }
+
+
+def _shown(setting: Any) -> str:
+    """A setting as text; a file of this project without the folder it happens to lie in."""
+    root = Path(__file__).resolve().parents[1]
+    if isinstance(setting, Path) and setting.is_relative_to(root):
+        setting = setting.relative_to(root)
+    return str(setting)
 
 
 def progress() -> Progress:
