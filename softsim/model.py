@@ -79,9 +79,8 @@ INPUTS = STATE + CONTROLS
 
 
 def _device() -> jax.Device:
-    """The default device; MJX would take the first of all hosts."""
-    chosen = jax.config.jax_default_device
-    return chosen if isinstance(chosen, jax.Device) else jax.local_devices()[0]
+    """Where JAX puts arrays by default; MJX would take the first device of all hosts."""
+    return next(iter(jnp.zeros(()).devices()))
 
 
 def _dense(mj_model: mujoco.MjModel) -> mujoco.MjModel:
