@@ -62,8 +62,11 @@ def load(name: str) -> mujoco.MjModel:
 
 
 def converged(name: str, double: bool) -> mujoco.MjModel:
-    """The model with a solver that converges to the rounding of its dtype."""
+    """The model with a solver that converges to the rounding of its dtype (Newton for PGS, which
+    MJX lacks)."""
     mj_model = load(name)
+    if mj_model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+        mj_model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
     mj_model.opt.iterations, mj_model.opt.ls_iterations = 100, 50
     mj_model.opt.tolerance = 1e-15 if double else 1e-8
     mj_model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
