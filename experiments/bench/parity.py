@@ -7,6 +7,7 @@ steps in float32 and float64, and relative Frobenius error of A and B against
 """
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -36,7 +37,7 @@ class Args:
     """Parity with MJX and with MuJoCo's finite differences."""
 
     out: Path = Path("experiments/bench/results")
-    """folder for parity.json, parity.csv and parity.md"""
+    """folder for parity.json and parity.csv; what other models have there stays"""
     models: tuple[str, ...] = MODELS
     """which models (gymnasium/<name> or mjx/<path>)"""
     states: int = 20
@@ -188,7 +189,7 @@ def main(args: Args) -> None:
     out = _run.open_folder(args.out)
     # values only: the compiler's expensive optimisations would double the waiting
     jax.config.update("jax_disable_most_optimizations", True)
-    rows: list[dict] = []
+    rows = _others(out, args)
     with _run.progress() as bar:
         task = bar.add_task("parity", total=len(args.models), status="")
         for name in args.models:
@@ -206,9 +207,16 @@ def main(args: Args) -> None:
             rows.append(row)
             bar.advance(task)
             _store(out, args, rows)
-    names = [name for name in rows[0] if name != "refused"]
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != "refused"]
     shown = [{k: _text(row.get(k, "")) for k in names} for row in rows]
     _run.print_table("parity", shown)
+
+
+def _others(out: Path, args: Args) -> list[dict]:
+    """Rows stored by earlier runs, of models that this run does not measure."""
+    path = out / "parity.json"
+    stored = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in stored if row["model"] not in args.models]
 
 
 def _text(value: object) -> str:
