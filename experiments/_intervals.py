@@ -11,6 +11,7 @@ from experiments._fitting import Point, Problem, reduce
 from experiments._parameters import Table
 
 WEAK = 0.3  # standard deviation in natural steps of a coordinate: about 30 %
+ROUNDING = 1e-12  # of the largest information: less is none
 ALIKE = 0.97  # correlation from which two parameters are hard to tell apart
 
 
@@ -81,7 +82,8 @@ def unidentified(
     strength, axes = np.linalg.eigh(information)
     labels, sentences, named = table.labels, [], set()
     for value, axis in zip(strength, axes.T):
-        deviation = np.inf if value <= 0 else 1 / np.sqrt(value)
+        lost = value <= ROUNDING * strength.max()
+        deviation = np.inf if lost else 1 / np.sqrt(value)
         if deviation < WEAK:
             continue
         part = np.flatnonzero(np.abs(axis) > 0.3 * np.abs(axis).max())

@@ -38,7 +38,7 @@ MODEL = Path(__file__).parent / "models" / "tossed_cube.xml"
 CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inertia:cube",
         "length_scale")  # fmt: skip
 RULER = {"size:cube": 0.005}  # how well the published size is known
-HINDSIGHT = (-0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3)  # steps of a coordinate
+HINDSIGHT = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # steps of a coordinate
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def test_feedback_is_that_of_the_riccati_equation() -> None:
     np.testing.assert_allclose(K[0], wanted, rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_every_planner_improves_a_plan_and_ilqr_solves_it_at_once() -> None:
     task, x = make_task()
     plan = jnp.zeros((task.horizon, 1))
