@@ -58,7 +58,7 @@ class Point(Pendulum):
 
 
 @pytest.mark.parametrize("physics", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("algo", ["apg", "shac"])
+@pytest.mark.parametrize("algo", ["apg", pytest.param("shac", marks=pytest.mark.slow)])
 def test_interrupted_and_resumed_is_bitwise_the_same(
     algo: str, physics: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
