@@ -1,0 +1,32 @@
+"""`python -m experiments.usefulness`: what counts as solved, and that it runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import usefulness
+
+
+def test_solved_counts_the_best_miss_so_far() -> None:
+    found = usefulness.Result("billiard", "hard")
+    for misses in ([0.5, 0.01], [0.001, 0.4]):
+        found.steps.append(usefulness.Step(np.zeros((2, 2)), np.array(misses), cost=4))
+    np.testing.assert_array_equal(found.solved(), [0.5, 1.0])
+    np.testing.assert_array_equal(found.cost(), [4, 8])
+
+
+@pytest.mark.parametrize("bad", [{"reach": 0.0}, {"starts": -1}, {"tasks": ()}])
+def test_bad_settings_are_refused_by_name(bad: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        usefulness.Args(**bad)
+
+
+@pytest.mark.slow
+def test_writes_numbers_and_figures(tmp_path: Path) -> None:
+    usefulness.main(usefulness.Args(tmp_path, tasks=("billiard",), quick=True))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["tasks"]["billiard"]["hard"]["solved"] == 0
+    for name in ("misses.csv", "landscapes.csv", "success.png", "landscapes.png"):
+        assert (tmp_path / name).stat().st_size > 0
