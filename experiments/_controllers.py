@@ -192,7 +192,8 @@ def _riccati(e: Expansion) -> tuple[Float[Array, "H nu"], Float[Array, "H nu n"]
         qux = (e.B.T @ V + cross) @ e.A
         quu = e.H[n:, n:] + e.B.T @ V @ e.B + cross @ e.B + (cross @ e.B).T
         quu = quu + REGULARISATION * (1.0 + jnp.trace(jnp.abs(quu)) / nu) * jnp.eye(nu)
-        k, K = -jnp.linalg.solve(quu, qu), -jnp.linalg.solve(quu, qux)
+        gains = -jnp.linalg.solve(quu, jnp.concatenate([qu[:, None], qux], axis=1))
+        k, K = gains[:, 0], gains[:, 1:]
         v = qx + K.T @ qu + qux.T @ k + K.T @ quu @ k
         V = qxx + K.T @ quu @ K + K.T @ qux + qux.T @ K
         return (v, 0.5 * (V + V.T)), (k, K)

@@ -29,6 +29,7 @@ import softsim
 from experiments._sweep import close, find_input, find_name
 from softsim import dynamics
 from softsim.dynamics.rotation import quat_exp, quat_mul
+from softsim.linear import solve_spd
 
 Coordinates = Float[Array, " P"] | Float[np.ndarray, " P"]
 Coordinate = Literal["positive", "fraction", "real"]
@@ -374,7 +375,7 @@ def derive(m: mjx.Model) -> mjx.Model:
     d = softsim.make_data(m)
     d = dynamics.com_pos(m, dynamics.kinematics(m, d.replace(qpos=m.qpos0)))
     d = dynamics.mass_matrix(m, d)
-    inverse = jnp.linalg.inv(d._impl.M)
+    inverse = jax.vmap(solve_spd, in_axes=(None, 0))(d._impl.M, jnp.eye(m.nv))
     bodies = np.arange(1, m.nbody)
     jacobians = dynamics.point_jacobians(m, d, d.xipos[1:], bodies)
     weights = [jnp.einsum("nkv,vw,nkw->n", J, inverse, J) / 3 for J in jacobians]

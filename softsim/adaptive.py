@@ -43,6 +43,9 @@ class Adaptive(eqx.Module):
         method: static; an embedded Runge-Kutta pair. Low order is best through contact.
         control: static; "zoh" holds the control over the interval, "linear" interpolates it.
         max_steps: static; substeps allowed per interval. Asking for more raises an error.
+
+    Contacts keep the model's time constants, which MuJoCo's `refsafe` (on by default) raises to
+    twice `m.opt.timestep`, here the length of the interval: switch it off for long intervals.
     """
 
     rtol: Float[Array, ""] = eqx.field(converter=default_float, default=1e-5)

@@ -80,7 +80,8 @@ INPUTS = STATE + CONTROLS
 
 def _device() -> jax.Device:
     """Where JAX puts arrays by default; MJX would take the first device of all hosts."""
-    return next(iter(jnp.zeros(()).devices()))
+    with jax.ensure_compile_time_eval():
+        return next(iter(jnp.zeros(()).devices()))
 
 
 def _dense(mj_model: mujoco.MjModel) -> mujoco.MjModel:

@@ -14,10 +14,14 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TIMED_IMPORT = (
-    # of the processor, so that other tests running at the same time do not count
-    "import time; t = time.process_time(); import softsim; print(time.process_time() - t)"
-)
+TIMED_IMPORT = """
+import time
+start = time.process_time()
+import mujoco.mjx
+theirs = time.process_time() - start
+import softsim
+print(theirs, time.process_time() - start)
+"""
 
 
 def pins() -> dict[str, str]:
@@ -26,13 +30,17 @@ def pins() -> dict[str, str]:
 
 
 def test_import_takes_less_than_three_seconds() -> None:
-    def seconds() -> float:
+    """Or, on a machine so busy that stock MJX takes most of that, little more than stock MJX."""
+
+    def seconds() -> tuple[float, float]:
         run = subprocess.run(
             [sys.executable, "-c", TIMED_IMPORT], capture_output=True, text=True, check=True
         )
-        return float(run.stdout.split()[-1])
+        theirs, total = map(float, run.stdout.split()[-2:])
+        return total, theirs
 
-    assert min(seconds() for _ in range(3)) < 3.0
+    total, theirs = min(seconds() for _ in range(3))
+    assert total < max(3.0, 1.6 * theirs)
 
 
 def test_import_leaves_jax_settings_alone() -> None:

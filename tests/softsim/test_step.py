@@ -201,7 +201,8 @@ def test_float32_stays_float32():
     leaves = jax.tree.leaves(after)
     assert not [x.dtype for x in leaves if x.dtype in (jnp.float64, jnp.int64)]
     exact = jax.jit(softsim.step)(c.m, c.d)
-    np.testing.assert_allclose(after.qvel, exact.qvel, rtol=1e-4, atol=1e-4)
+    # stock MJX, in float32 too, is 1e-4 off here
+    assert relative(after.qacc, exact.qacc) < 1e-5
 
 
 BODIES = """<mujoco><asset><hfield name="h" nrow="3" ncol="3" size="1 1 .1 .1"/></asset><worldbody>
