@@ -44,7 +44,7 @@ class Args:
     """hard, soft, straight_through: three gradients; cem: none"""
     starts: int = 20
     """random throws every method starts from"""
-    iterations: int = 30
+    iterations: int = 25
     """gradient steps; CEM gets as many simulated throws"""
     learning_rate: float = 0.2
     """of Adam at first, in spreads of the starts; falls to zero as a cosine"""
