@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import tyro
 from rich.console import Console
@@ -57,6 +58,16 @@ def open_folder(out: Path) -> Path:
     except OSError as error:
         raise ValueError(f"--out {out}: cannot write there ({error.strerror or error})") from None
     return out
+
+
+def load_model(path: Path) -> mujoco.MjModel:
+    """Compile an MJCF file; a ValueError says what is wrong with it."""
+    if not path.is_file():
+        raise ValueError(f"--model {path}: no such file")
+    try:
+        return mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise ValueError(f"--model {path}: {error}") from None
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> Path:

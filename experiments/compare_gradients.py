@@ -91,23 +91,13 @@ class Problem:
     x: Float[np.ndarray, "points"]
 
 
-def load(path: Path) -> mujoco.MjModel:
-    """Compile an MJCF file; a ValueError says what is wrong with it."""
-    if not path.is_file():
-        raise ValueError(f"--model {path}: no such file")
-    try:
-        return mujoco.MjModel.from_xml_path(str(path))
-    except ValueError as error:
-        raise ValueError(f"--model {path}: {error}") from None
-
-
 def make_problem(args: Args) -> Problem:
     """Read the model and check every argument against it, before anything is written.
 
     Raises:
         ValueError: names the argument, its value, and what was expected.
     """
-    mj_model = load(args.model)
+    mj_model = _run.load_model(args.model)
     m = softsim.put_model(mj_model)
     state = (m, softsim.put_data(mj_model, _initial(args, mj_model)), _controls(args, mj_model))
     if args.body:

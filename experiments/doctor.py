@@ -51,9 +51,7 @@ def load(args: Args) -> tuple[mujoco.MjModel, mujoco.MjData]:
     Raises:
         ValueError: the file cannot be read or compiled, or has no such keyframe.
     """
-    if not args.model.is_file():
-        raise ValueError(f"--model {args.model}: no such file")
-    mj_model = mujoco.MjModel.from_xml_path(str(args.model))
+    mj_model = _run.load_model(args.model)
     mj_data = mujoco.MjData(mj_model)
     names = [mj_model.key(i).name for i in range(mj_model.nkey)]
     if args.keyframe and args.keyframe not in names:

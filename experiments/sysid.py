@@ -112,16 +112,6 @@ class Args:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected positive numbers")
 
 
-def load(path: Path) -> mujoco.MjModel:
-    """Compile an MJCF file; a ValueError says what is wrong with it."""
-    if not path.is_file():
-        raise ValueError(f"--model {path}: no such file")
-    try:
-        return mujoco.MjModel.from_xml_path(str(path))
-    except ValueError as error:
-        raise ValueError(f"--model {path}: {error}") from None
-
-
 def split(args: Args, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     """Trajectories to fit and, none of them among those, trajectories to judge by."""
     count = len(recording.start)
@@ -271,7 +261,7 @@ def main(args: Args) -> None:
         args = replace(args, fit=6, judge=6, iterations=4, window=min(args.window or 20, 20))
     _run.open_folder(args.out)
     with jax.enable_x64(True):
-        mj_model = load(args.model)
+        mj_model = _run.load_model(args.model)
         recording = read(args.data, mj_model)
         result, leaves = identify(args, mj_model, recording)
         write_results(args, mj_model, recording, result, leaves)

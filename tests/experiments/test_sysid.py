@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import softsim
-from experiments import sysid
+from experiments import _run, sysid
 from experiments._intervals import unidentified
 from experiments._mjcf import in_shape, pick, to_mujoco, write_mjcf
 from experiments._parameters import make_table
@@ -111,7 +111,7 @@ def test_what_the_data_cannot_tell_is_said(tmp_path: Path) -> None:
     xml.write_text(xml.read_text().replace('armature="0.01"', ""))
     names = ("damping:hinge", "mass:arm")
     args = Args(data, tmp_path, xml, names, judge=0, window=20, velocity="instant")
-    mj_model = sysid.load(xml)
+    mj_model = _run.load_model(xml)
     result, _ = sysid.identify(args, mj_model, read(data, mj_model))
     said = sentences(result, args.bounds, args.iterations)
     assert any("cannot tell damping:hinge, mass:arm apart" in text for text in said), said
