@@ -150,6 +150,7 @@ class _Ends(NamedTuple):
         live: number of finite entries.
         bottom: number of entries at -inf.
         poison: 0, or NaN if an entry is NaN.
+        total: sum of the finite entries.
     """
 
     kinds: Int[Array, "... n"]
@@ -157,6 +158,7 @@ class _Ends(NamedTuple):
     live: Int[Array, "... 1"]
     bottom: Int[Array, "... 1"]
     poison: Float[Array, "... 1"]
+    total: Float[Array, "... 1"]
 
     def kind_at(self, slots: Int[Array, "... k"]) -> Int[Array, "... k"]:
         """The kind of entry a slot holds; MASKED past the last one."""
@@ -167,32 +169,37 @@ class _Ends(NamedTuple):
 
 
 def _ends(x: Array, where: Array | None) -> _Ends:
-    """What stands beside the finite entries; one sum finds whether there is anything to count."""
+    """What stands beside the finite entries.
+
+    One sum finds whether there is anything to count, and if not, is the sum of the finite entries.
+    """
     used = jnp.ones_like(x, bool) if where is None else where
     kinds = TOP * (x == jnp.inf) + BOTTOM * (x == -jnp.inf) + NAN * jnp.isnan(x)
     kinds = jnp.where(used, kinds, MASKED)
-    total = jnp.sum(used, axis=-1, keepdims=True)
+    x = jax.lax.stop_gradient(x)
+    number = jnp.sum(used, axis=-1, keepdims=True)
+    total = jnp.sum(x if where is None else jnp.where(used, x, 0), axis=-1, keepdims=True)
 
     def count(x):
         there = (x == jnp.inf, x == -jnp.inf, jnp.isnan(x))
         top, bottom, nan = (jnp.sum(k & used, axis=-1, keepdims=True) for k in there)
-        return top, total - top - bottom - nan, bottom, jnp.where(nan > 0, jnp.nan, 0.0)
+        finite = jnp.sum(jnp.where(used & jnp.isfinite(x), x, 0), axis=-1, keepdims=True)
+        poison = jnp.where(nan > 0, jnp.nan, 0.0).astype(x.dtype)
+        return top, number - top - bottom - nan, bottom, poison, finite
 
     def nothing(x):
-        zero = jnp.zeros_like(total)
-        return zero, total, zero, zero.astype(jnp.result_type(float))
+        zero = jnp.zeros_like(number)
+        return zero, number, zero, zero.astype(x.dtype), total
 
-    x = jax.lax.stop_gradient(x)
-    special = ~jnp.isfinite(jnp.sum(x))
-    top, live, bottom, poison = jax.lax.cond(special, count, nothing, x)
-    return _Ends(kinds, top, live, bottom, poison.astype(x.dtype))
+    special = ~jnp.all(jnp.isfinite(total))
+    return _Ends(kinds, *jax.lax.cond(special, count, nothing, x))
 
 
 def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends]:
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     y = -y if static.ascending else y
     ends = _ends(y, where)
-    return make_rows(y, where, softness, static.standardize, ends.live), ends
+    return make_rows(y, where, softness, static.standardize, ends.live, ends.total), ends
 
 
 def _move_down(found: Array, ends: _Ends, first: Array | None, axis: int) -> Array:

@@ -55,7 +55,10 @@ def _scale(variance: Float[Array, "... 1"]) -> Float[Array, "... 1"]:
 
 @jax.custom_jvp
 def _standard(
-    x: Float[Array, "... n"], live: Bool[Array, "... n"], number: Int[Array, "... 1"]
+    x: Float[Array, "... n"],
+    live: Bool[Array, "... n"],
+    number: Int[Array, "... 1"],
+    total: Float[Array, "... 1"],
 ) -> tuple[Float[Array, "... n"], Float[Array, "... 1"]]:
     """(x - mean) / scale of the live entries (0 for others), and their variance.
 
@@ -63,9 +66,10 @@ def _standard(
         x: 0 where not live.
         live: the entries that count.
         number: how many they are.
+        total: the sum of `x`, held constant: its part of the derivative is that of `x`.
     """
     number = jnp.maximum(number, 1).astype(x.dtype)
-    mean = jnp.sum(x, axis=-1, keepdims=True) / number
+    mean = total / number
     deviation = jnp.where(live, x - mean, 0)
     variance = jnp.sum(deviation**2, axis=-1, keepdims=True) / number
     return deviation / _scale(variance), variance
@@ -74,8 +78,8 @@ def _standard(
 @_standard.defjvp
 def _standard_jvp(primals: tuple, tangents: tuple) -> tuple:
     """Two sums over the row: the deviations sum to zero, so the mean's part of d variance is 0."""
-    x, live, number = primals
-    u, variance = _standard(x, live, number)
+    x, live, number, total = primals
+    u, variance = _standard(x, live, number, total)
     number = jnp.maximum(number, 1).astype(x.dtype)
     dx = jnp.where(live, tangents[0], 0)
     dvariance = 2 * _scale(variance) * jnp.sum(u * dx, axis=-1, keepdims=True) / number
@@ -90,8 +94,11 @@ def make_rows(
     softness: Float[Array, "... 1"],
     standardize: bool,
     number: Int[Array, "... 1"],
+    total: Float[Array, "... 1"],
 ) -> Rows:
-    """The rows of `x`, with `where` selecting the entries that take part: `number` finite ones.
+    """The rows of `x`, with `where` selecting the entries that take part.
+
+    There are `number` finite ones; `total` is their sum.
 
     With `standardize`, scores are sigmoid((x - mean) / scale), with the moments of the live
     entries alone: a mask or an infinity does not flatten the rest.
@@ -99,7 +106,7 @@ def make_rows(
     live = jnp.isfinite(x) if where is None else jnp.isfinite(x) & where
     x = jnp.where(live, x, 0)
     if standardize:
-        u, variance = _standard(x, live, number)
+        u, variance = _standard(x, live, number, total)
         z, scale, lowest = jax.nn.sigmoid(u), _scale(variance), jnp.zeros_like(variance)
     else:
         lowest = jnp.min(x, axis=-1, keepdims=True)

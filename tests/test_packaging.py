@@ -39,8 +39,12 @@ def test_import_takes_less_than_three_seconds() -> None:
         theirs, total = map(float, run.stdout.split()[-2:])
         return total, theirs
 
-    total, theirs = min(seconds() for _ in range(3))
-    assert total < max(3.0, 1.6 * theirs)
+    best = (float("inf"), 0.0)
+    for _ in range(3):
+        best = min(best, seconds())
+        if best[0] < 3.0:
+            break
+    assert best[0] < max(3.0, 1.6 * best[1])
 
 
 def test_import_leaves_jax_settings_alone() -> None:

@@ -8,8 +8,6 @@ machine; the ratios in the last table are what to read. The compile cache is off
 """
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,9 @@ from mujoco import mjx
 
 import softsim
 from experiments import _run
+from experiments.bench.engine_growth import growth
 from experiments.bench.parity import load
+from experiments.bench.timing import lower_and_compile, temp_mb, timed
 
 FREE_BOX = """<mujoco><option timestep="0.004" iterations="4" ls_iterations="8"/><worldbody>
 <geom type="plane" size="5 5 1"/><body pos="0 0 .0495"><freejoint/>
@@ -56,8 +56,8 @@ class Args:
     """batch size of the batched columns"""
     repeats: int = 7
     """timed runs, of which the median counts"""
-    growth: bool = False
-    """also growth with horizon (10 to 1000) and batch (1 to 4096), on the smallest model"""
+    growth: bool = True
+    """also growth with horizon, batch, bodies and contacts, and a long horizon"""
 
 
 def model(name: str, iterations: int) -> mujoco.MjModel:
@@ -108,38 +108,10 @@ def measure(function: Callable, state: tuple, batch: int, repeats: int) -> dict[
     cost: dict[str, float] = {}
     batched = tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in state)
     for label, f, args in (("", function, state), (" batch", jax.vmap(function), batched)):
-        start = time.perf_counter()
-        lowered = jax.jit(f).lower(*args)
-        traced = time.perf_counter()
-        compiled = lowered.compile()
-        done = time.perf_counter()
-        cost[f"trace{label}"], cost[f"compile{label}"] = traced - start, done - traced
+        compiled, cost[f"trace{label}"], cost[f"compile{label}"] = lower_and_compile(f, args)
         cost[f"run{label}"] = timed(compiled, args, repeats)
         cost[f"temp MB{label}"] = temp_mb(compiled)
     return cost
-
-
-def temp_mb(compiled: Any) -> float:
-    """Temporary memory of a compiled program, as XLA plans it."""
-    memory = compiled.memory_analysis()
-    return memory.temp_size_in_bytes / 1e6 if memory else float("nan")
-
-
-def timed(f: Callable, args: tuple, repeats: int) -> float:
-    """Median seconds per call, each timing long enough to trust the clock."""
-    jax.block_until_ready(f(*args))
-    start = time.perf_counter()
-    jax.block_until_ready(f(*args))
-    inner = max(1, int(0.05 / max(time.perf_counter() - start, 1e-6)))
-
-    def once() -> float:
-        start = time.perf_counter()
-        for _ in range(inner):
-            out = f(*args)
-        jax.block_until_ready(out)
-        return (time.perf_counter() - start) / inner
-
-    return statistics.median(once() for _ in range(repeats))
 
 
 def variants(args: Args) -> list[tuple[str, int, Step, tuple[str, ...]]]:
@@ -181,36 +153,6 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def growth(args: Args) -> list[dict[str, Any]]:
-    """Run time and memory of the gradient of a rollout, over horizon and over batch."""
-    m, d = problem("free_box", 4)
-    rows = []
-
-    def loss(qvel: jax.Array, steps: int, segment: int | None) -> jax.Array:
-        ctrl = jnp.zeros((steps, m.nu))
-        _, path = softsim.rollout(m, d.replace(qvel=qvel), ctrl, segment=segment)
-        return jnp.sum(path.qpos[-1])
-
-    def row(kind: str, steps: int, batch: int, segment: int | None) -> dict[str, Any]:
-        one = jax.grad(lambda v: loss(v, steps, segment))
-        v = jnp.broadcast_to(d.qvel, (batch, m.nv))
-        compiled = jax.jit(jax.vmap(one)).lower(v).compile()
-        return {
-            "kind": kind,
-            "steps": steps,
-            "batch": batch,
-            "segment": segment or 0,
-            "run": timed(compiled, (v,), 3),
-            "temp MB": temp_mb(compiled),
-        }
-
-    for steps in (10, 30, 100, 300, 1000):
-        for segment in (None, 1, max(1, round(steps**0.5))):
-            rows.append(row("horizon", steps, 16, segment))
-    rows += [row("batch", 10, batch, None) for batch in (1, 4, 16, 64, 256, 1024, 4096)]
-    return rows
-
-
 def main(args: Args) -> None:
     """Measure model by model; store after each."""
     out = _run.open_folder(args.out)
@@ -231,9 +173,10 @@ def main(args: Args) -> None:
             report["ratios"] = ratios(rows)
             _run.write_json(out / "engine.json", report)
             bar.advance(task)
-    if args.growth:
-        report["growth"] = growth(args)
-        _run.write_json(out / "engine.json", report)
+        if args.growth:
+            box, humanoid = problem("free_box", 4), problem("humanoid", 4)
+            report["growth"] = growth(box, humanoid, lambda label: bar.update(task, status=label))
+            _run.write_json(out / "engine.json", report)
     _run.write_csv(out / "engine.csv", {key: [row[key] for row in rows] for key in rows[0]})
     shown = [
         {k: f"{v:.2f}" if isinstance(v, float) else str(v) for k, v in row.items()}
