@@ -13,9 +13,9 @@ if (0, 9) <= tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
 
-import jax  # noqa: E402
+import jax
 
-from softsim.cache import enable_compile_cache  # noqa: E402
+from softsim.cache import enable_compile_cache
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
