@@ -111,7 +111,7 @@ def provenance(args: Any) -> dict[str, Any]:
         "settings": {name: _shown(value) for name, value in vars(args).items()},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
-            "cpus": os.cpu_count(),
+            "cpus": _cpus(),
             "devices": [device.device_kind for device in jax.devices()],
             "dtype": jnp.result_type(float).name,
         },
@@ -120,6 +120,13 @@ def provenance(args: Any) -> dict[str, Any]:
             **{name: metadata.version(name) for name in packages},
         },
     }
+
+
+def _cpus() -> int | None:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _shown(setting: Any) -> str:

@@ -9,7 +9,6 @@ No step subtracts two large prefix sums: float32 stays accurate at any n.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from itertools import product
 from math import comb
 from typing import NamedTuple
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from softjax_ops.projections import EXPONENT, power
+from softjax_ops.projections import EXPONENT, MAX_NEWTON, power
 
 Moments = dict[tuple[int, ...], Float[Array, "... n"]]
 """Sums over a window of w times a monomial of centred features, by exponents of the monomial."""
@@ -163,7 +162,8 @@ class WindowTable(NamedTuple):
 
     Attributes:
         frames: of every entry.
-        sums: by monomial; side (suffix, prefix) first, the levels one after the other last.
+        sums: by monomial; side (suffix, prefix) first, the levels one after the other last, each
+            as long as the row, filled up with weights of 0 to a power of two.
     """
 
     frames: Frame
@@ -188,51 +188,61 @@ class WindowTable(NamedTuple):
         """
         frames = Frame(features, slope)
         keys = [k for k in product(range(degree + 1), repeat=len(features)) if sum(k) <= degree]
-        both = jnp.broadcast_to(weight, (2, *weight.shape))
-        sums = {k: both if sum(k) == 0 else jnp.zeros_like(both) for k in keys}
-        grow = partial(_grow, frames)
-        levels = jnp.arange(max((weight.shape[-1] - 1).bit_length(), 1))
-        _, stack = jax.lax.scan(grow, sums, levels)
-        flat = {k: jnp.moveaxis(v, 0, -2).reshape(*both.shape[:-1], -1) for k, v in stack.items()}
-        return cls(frames, flat)
+        n = weight.shape[-1]
+        height = max((n - 1).bit_length(), 1)
+        edges = [(0, 0)] * (weight.ndim - 1) + [(0, 2**height - n)]
+        weight = jnp.pad(weight, edges)
+        padded = jax.tree.map(lambda f: jnp.pad(f, edges, mode="edge"), frames)
+        suffix = {k: weight if sum(k) == 0 else jnp.zeros_like(weight) for k in keys}
+        levels = [(suffix, suffix)]
+        for level in range(height - 1):
+            levels.append(_double(padded, *levels[-1], 1 << level))
+        sums = {
+            k: jnp.stack([jnp.concatenate([at[i][k] for at in levels], axis=-1) for i in (0, 1)])
+            for k in keys
+        }
+        return cls(frames, sums)
 
     def query(self, lo: Int[Array, "... m"], hi: Int[Array, "... m"], frame: Frame) -> Moments:
         """Sums over j = lo .. hi of w_j times monomials of the features in `frame`; 0 if empty."""
         n = self.frames.origin[0].shape[-1]
+        width = 2 ** max((n - 1).bit_length(), 1)
         valid = jnp.stack([hi > lo, hi >= lo])
         lo, hi = jnp.clip(lo, 0, n - 1), jnp.clip(hi, 0, n - 1)
         level = 31 - jax.lax.clz(jnp.maximum(lo ^ hi, 1).astype(jnp.int32))
         size = 1 << level
         old = _take_frame(self.frames, jnp.stack([lo | (size - 1), hi & ~(size - 1)]))
-        place = level * n + jnp.stack([lo, hi])
+        place = level * width + jnp.stack([lo, hi])
         found = {k: jnp.where(valid, take_at(v, place, lead=1), 0) for k, v in self.sums.items()}
         return {k: v[0] + v[1] for k, v in _move(found, old, frame).items()}
 
 
-def _grow(frames: Frame, sums: Moments, level: Int[Array, ""]) -> tuple[Moments, Moments]:
-    """The sums of blocks of 2^(level + 1), and those of 2^level, which are kept.
+def _double(frames: Frame, suffix: Moments, prefix: Moments, size: int) -> tuple[Moments, Moments]:
+    """Suffix and prefix sums of blocks twice as long, from those of blocks of `size` entries.
 
-    The entries of the first half lack the second half in their suffix, those of the second half
-    lack the first half in their prefix.
+    The entries of a first half lack the second half in their suffix, those of a second half lack
+    the first half in their prefix. The row is a whole number of the longer blocks.
     """
-    n = frames.origin[0].shape[-1]
-    j = jnp.arange(n)
-    size = 1 << level
-    start = j & ~(size - 1)
-    end = start + size - 1
-    second = (j & size) > 0
-    old, new = jnp.stack([end, start]), jnp.stack([end + size, start - size])
-    sibling = jnp.stack([end + 1, start - 1])
-    complete = jnp.stack([second | (end + 1 >= n), ~second])
-    shape = (2, *frames.origin[0].shape)
 
-    def spread(sides):
-        return jnp.broadcast_to(sides.reshape(2, *(1,) * (len(shape) - 2), n), shape)
+    def halves(row: Array) -> tuple[Array, Array]:
+        pairs = row.reshape(*row.shape[:-1], -1, 2, size)
+        return pairs[..., 0, :], pairs[..., 1, :]
 
-    moved = _move(sums, _take_frame(frames, spread(old)), _take_frame(frames, spread(new)))
-    beside = {k: take_at(v, spread(sibling)) for k, v in sums.items()}
-    keep = spread(complete)
-    return {k: jnp.where(keep, v, moved[k] + beside[k]) for k, v in sums.items()}, sums
+    def whole(first: Array, second: Array) -> Array:
+        pairs = jnp.stack([first, second], axis=-2)
+        return pairs.reshape(*pairs.shape[:-3], -1)
+
+    def frame(half: int, entry: slice) -> Frame:
+        return jax.tree.map(lambda f: halves(f)[half][..., entry], frames)
+
+    first, last = slice(0, 1), slice(-1, None)
+    after = {k: halves(v) for k, v in suffix.items()}
+    before = {k: halves(v) for k, v in prefix.items()}
+    moved = _move({k: v[0] for k, v in after.items()}, frame(0, last), frame(1, last))
+    suffix = {k: whole(moved[k] + v[1][..., first], v[1]) for k, v in after.items()}
+    moved = _move({k: v[1] for k, v in before.items()}, frame(1, first), frame(0, first))
+    prefix = {k: whole(v[0], v[0][..., last] + moved[k]) for k, v in before.items()}
+    return suffix, prefix
 
 
 def first_true(
@@ -267,12 +277,13 @@ def support(
 ) -> tuple[Int[Array, "... n"], Int[Array, "... n"]]:
     """First and last entry with a positive weight max(tau - cost, 0)^e, for each row.
 
-    An entry takes part if and only if sum_j max(its cost - cost_j, 0)^e < 1.
+    Newton's method on the convex function |max(tau - cost, 0)|_e = 1 of tau: it starts above the
+    root and falls to it (for e = 1: Michelot's algorithm). The entries below tau are searched for.
 
     Args:
-        cost: of the entry j of each row; it falls up to `peak` and rises from there.
+        cost: of the entry j of each row; it falls up to `peak`, where it is 0, then it rises.
         heights: sums of cost^r over the entries lo .. hi of each row, r = 0 .. e.
-        peak: the entry of lowest cost.
+        peak: the entry of lowest cost; its weight is 1.
         end: one past the last entry that may take part.
         length: of a row.
     """
@@ -280,15 +291,25 @@ def support(
     stop = sides(peak, end)
     right = jnp.arange(2).reshape(2, *(1,) * peak.ndim) == 1
 
-    def mass(j):
-        """sum of (limit - cost)^e, the limit being the cost of j, which ends one side."""
-        limit = cost(j)
-        other = first_true(lambda i: (cost(i) < limit) ^ ~right, start[::-1], stop[::-1], length)
-        lo, hi = sides(j[0], other[1]), sides(other[0] - 1, j[1])
-        return kernel_sum(limit, heights(lo, hi))
+    def window(tau):
+        found = first_true(lambda j: (cost(j) < tau) ^ right, start, stop, length)
+        return found[0], found[1] - 1
 
-    found = first_true(lambda j: (mass(j) < 1) ^ right, start, stop, length)
-    return found[0], found[1] - 1
+    def falls(state):
+        count, tau, previous = state
+        return (count < MAX_NEWTON) & jnp.any(tau < previous * (1 - 4 * jnp.finfo(tau.dtype).eps))
+
+    def newton(state):
+        count, tau, _ = state
+        sums = heights(*window(tau))
+        e = len(sums) - 1
+        norm = jnp.maximum(kernel_sum(tau, sums), 1) ** (1 / e)
+        slope = kernel_slope(tau, sums)
+        step = e * (norm - 1) * power(norm, e - 1) / jnp.where(slope > 0, slope, 1)
+        return count + 1, tau - step, tau
+
+    above = jnp.ones_like(cost(peak))
+    return window(jax.lax.while_loop(falls, newton, (0, above, 2 * above))[1])
 
 
 def kernel_sum(tau: Array, sums: list[Array]) -> Array:
@@ -340,8 +361,8 @@ def window_average(
 ) -> Float[Array, "... n"]:
     """sum_j P_ij y_j with P_i the projection of -|u_i - u| on the simplex; u ascending.
 
-    `mode` is c0, c1 or c2. The support is a window of the sorted row: searched for in
-    O(log^2 n) steps, summed in two.
+    `mode` is c0, c1 or c2. The support is a window of the sorted row: found by a few
+    Newton steps with a search of O(log n) in each, summed in two.
     """
     e, n = EXPONENT[mode], u.shape[-1]
     i = jnp.broadcast_to(jnp.arange(n), u.shape)

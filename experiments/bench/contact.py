@@ -60,6 +60,8 @@ def main(args: Args) -> None:
     if args.quick:
         args = dataclasses.replace(args, poses=100, modes=("hard", "smooth"), bits=(64,), sweeps=4)
     out = _run.open_folder(args.out)
+    # values only: the compiler's expensive optimisations would double the waiting
+    jax.config.update("jax_disable_most_optimizations", True)
     rows = _earlier(out)
     with _run.progress() as progress:
         task = progress.add_task("contact", total=len(args.pairs), status="")

@@ -8,6 +8,7 @@ machine; the ratios in the last table are what to read. The compile cache is off
 """
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Args:
     """Engine speed against stock MJX."""
 
     out: Path = Path("experiments/bench/results")
-    """folder for engine.json and engine.csv"""
+    """folder for engine.json and engine.csv; what other models have there stays"""
     models: tuple[str, ...] = tuple(MODELS)
     """which models"""
     softenings: tuple[str, ...] = tuple(SOFTENINGS)
@@ -157,8 +158,8 @@ def main(args: Args) -> None:
     """Measure model by model; store after each."""
     out = _run.open_folder(args.out)
     jax.config.update("jax_enable_compilation_cache", False)
-    rows: list[dict[str, Any]] = []
-    report: dict[str, Any] = {**_run.provenance(args), "rows": rows}
+    report = _earlier(out, args)
+    rows = report["rows"]
     with _run.progress() as bar:
         task = bar.add_task("engine", total=len(args.models), status="")
         for name in args.models:
@@ -170,16 +171,32 @@ def main(args: Args) -> None:
                     cost = measure(f, (d.qpos, d.qvel, d.ctrl), args.batch, args.repeats)
                     rows.append({"model": name, "engine": label, "function": kind, **cost})
                 jax.clear_caches()
-            report["ratios"] = ratios(rows)
-            _run.write_json(out / "engine.json", report)
+            _store(out, args, report)
             bar.advance(task)
         if args.growth:
             box, humanoid = problem("free_box", 4), problem("humanoid", 4)
             report["growth"] = growth(box, humanoid, lambda label: bar.update(task, status=label))
-            _run.write_json(out / "engine.json", report)
-    _run.write_csv(out / "engine.csv", {key: [row[key] for row in rows] for key in rows[0]})
+            _store(out, args, report)
     shown = [
         {k: f"{v:.2f}" if isinstance(v, float) else str(v) for k, v in row.items()}
         for row in report["ratios"]
     ]
     _run.print_table("ratios", shown)
+
+
+def _earlier(out: Path, args: Args) -> dict[str, Any]:
+    """What earlier runs stored, without the models that this run measures."""
+    path = out / "engine.json"
+    report = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    rows = [row for row in report["rows"] if row["model"] not in args.models]
+    return {**report, "rows": rows}
+
+
+def _store(out: Path, args: Args, report: dict[str, Any]) -> None:
+    """engine.json, engine.csv, and of the growth engine_growth.csv."""
+    report |= {**_run.provenance(args), "ratios": ratios(report["rows"])}
+    _run.write_json(out / "engine.json", report)
+    for name, rows in (("engine", report["rows"]), ("engine_growth", report.get("growth"))):
+        if rows:
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            _run.write_csv(out / f"{name}.csv", {k: [r.get(k, "") for r in rows] for k in columns})

@@ -6,7 +6,7 @@ Row k of the soft permutation (k = 0 for the largest entry) is the projection of
 * smooth: |x| -> x tanh(x / 2 softness). Rows are formed in chunks: O(n^2) time, O(n) memory.
 * c0, c1, c2: |x| -> the integral of the soft sign of that mode (c0: the Huber function). It is
   convex, so the support of a row is an interval of the sorted data, and A, values and ranks are
-  sums over windows: O(n log^2 n) time.
+  sums over windows: O(n log n) time per Newton step.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
 Row k of the soft permutation is the projection of -|x_(k) - x| / softness, with x_(k) the k-th
 largest entry. On sorted data the kernel is a two-sided decay ("smooth") or a window (c0, c1, c2),
-so values and ranks cost O(n log n) time (the compact modes O(n log^2 n)) and O(n) memory.
+so values and ranks cost O(n log n) time (the compact modes per Newton step) and O(n) memory.
 """
 
 import jax
