@@ -21,7 +21,7 @@ from softjax_ops.projections import EXPONENT, log_project, project
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, first_true, kernel_sum, root, support, take_at
 
-CHUNK = 128
+CHUNK = 16
 EVEN = {
     "c0": (1 / 2, 1 / 2),
     "c1": (3 / 8, 3 / 4, -1 / 8),
