@@ -100,6 +100,5 @@ def _lowest_direction(
     Below the smeared tilt t the direction x takes over. Both lie in the rim's plane; a field with
     one turn around t and none at 0 must vanish somewhere: opposite x, at a tilt of 0.68 t.
     """
-    t = width(part, _TILT) + 1e-12
-    pull = t**3 / (jnp.dot(downhill, downhill) + t**2)
-    return unit(downhill + pull * x, x)[0]
+    tilt = downhill / (width(part, _TILT) + 1e-12)
+    return unit(tilt + x / (1.0 + jnp.dot(tilt, tilt)), x)[0]
