@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from mujoco import mjx
 
 import softsim
@@ -57,6 +58,9 @@ class Args:
     """batch size of the batched columns"""
     repeats: int = 7
     """timed runs, of which the median counts"""
+    quick: bool = False
+    """only what the ratios need: no jacfwd, and of straight-through and of stock MJX's gradient
+    no batches"""
     growth: bool = True
     """also growth with horizon, batch, bodies and contacts, and a long horizon"""
 
@@ -107,25 +111,39 @@ def functions(step: Step, m: mjx.Model, d: mjx.Data) -> dict[str, Callable]:
 def measure(function: Callable, state: tuple, batch: int, repeats: int) -> dict[str, float]:
     """Trace, compile and run seconds of one function, single and batched, and XLA's memory."""
     cost: dict[str, float] = {}
-    batched = tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in state)
-    for label, f, args in (("", function, state), (" batch", jax.vmap(function), batched)):
+    calls = [("", function, state)]
+    if batch:
+        batched = tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in state)
+        calls.append((" batch", jax.vmap(function), batched))
+    for label, f, args in calls:
         compiled, cost[f"trace{label}"], cost[f"compile{label}"] = lower_and_compile(f, args)
         cost[f"run{label}"] = timed(compiled, args, repeats)
         cost[f"temp MB{label}"] = temp_mb(compiled)
     return cost
 
 
-def variants(args: Args) -> list[tuple[str, int, Step, tuple[str, ...]]]:
-    """Label, solver iterations, step and what to measure of it."""
+def variants(args: Args) -> list[tuple[str, int, Step, tuple[str, ...], int]]:
+    """Label, solver iterations, step, what to measure of it, and batch size (0: none)."""
 
     def softened(name: str) -> Step:
         return lambda m, d: softsim.step(m, d, SOFTENINGS[name]())
 
-    return [
-        ("mjx, 1 iteration", 1, mjx.step, ("forward", "gradient")),
-        ("mjx, 4 iterations", 4, mjx.step, ("forward", "jacfwd")),
-        *((f"softsim {s}", 4, softened(s), ("forward", "gradient")) for s in args.softenings),
+    rows: list[tuple[str, int, Step, tuple[str, ...], int]] = [
+        ("mjx, 1 iteration", 1, mjx.step, ("forward", "gradient"), 0 if args.quick else args.batch),
+        (
+            "mjx, 4 iterations",
+            4,
+            mjx.step,
+            ("forward",) if args.quick else ("forward", "jacfwd"),
+            args.batch,
+        ),
     ]
+    for name in args.softenings:
+        part = args.quick and name == "straight_through"
+        wanted = ("gradient",) if part else ("forward", "gradient")
+        batch = 0 if part else args.batch
+        rows.append((f"softsim {name}", 4, softened(name), wanted, batch))
+    return rows
 
 
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -137,7 +155,7 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mjx4 = found.get((name, "mjx, 4 iterations", "forward"))
         hard = {f: found.get((name, "softsim hard", f)) for f in ("forward", "gradient")}
         through = found.get((name, "softsim straight_through", "gradient"))
-        div = lambda a, b, key: a[key] / b[key] if a and b else float("nan")
+        div = lambda a, b, key: a[key] / b[key] if a and b and key in a and key in b else np.nan
         table.append(
             {
                 "model": name,
@@ -163,12 +181,12 @@ def main(args: Args) -> None:
     with _run.progress() as bar:
         task = bar.add_task("engine", total=len(args.models), status="")
         for name in args.models:
-            for label, iterations, step, wanted in variants(args):
+            for label, iterations, step, wanted, batch in variants(args):
                 bar.update(task, status=f"{name}: {label}")
                 m, d = problem(name, iterations)
                 for kind in wanted:
                     f = functions(step, m, d)[kind]
-                    cost = measure(f, (d.qpos, d.qvel, d.ctrl), args.batch, args.repeats)
+                    cost = measure(f, (d.qpos, d.qvel, d.ctrl), batch, args.repeats)
                     rows.append({"model": name, "engine": label, "function": kind, **cost})
                 jax.clear_caches()
             _store(out, args, report)

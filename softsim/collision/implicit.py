@@ -16,12 +16,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from mujoco.mjx import GeomType
 
 from softsim.collision import signed_distance as sd
 from softsim.collision.contract import Geom, Hit, pair
-from softsim.collision.numerics import frame, width
+from softsim.collision.numerics import frame, norm, width
 from softsim.softening import Part
 
 Point = Float[Array, "3"]
@@ -32,6 +32,7 @@ _DESCENT_RATES = np.geomspace(1e-4, 2.0, 10)
 _NEWTON_STEPS = 24
 _DAMPING = np.array([0.0, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3])
 _PULL = 0.1
+_CENTRE = 0.01  # of the smaller shape's size
 
 
 def _contact(
@@ -53,10 +54,14 @@ def _contact(
         return distance2(part, p, two.size)
 
     start = two.mat.T @ (start - two.pos)
+    scale = jnp.minimum(one.size[0], two.size[0])
     if part.mode == "hard":
-        p = _descend(lambda p: d1(p) + d2(p) + jnp.abs(jnp.maximum(d1(p), d2(p))), start)
+
+        def central(p: Point) -> Bool[Array, ""]:
+            return jnp.minimum(norm(p), norm(turn @ p + shift)) < _CENTRE * scale
+
+        p = _descend(lambda p: d1(p) + d2(p) + jnp.abs(jnp.maximum(d1(p), d2(p))), central, start)
     else:
-        scale = jnp.minimum(one.size[0], two.size[0])
         pull = _PULL * width(part) / scale
 
         def overlap(p: Point) -> Float[Array, ""]:
@@ -69,11 +74,16 @@ def _contact(
     return Hit(a + b, two.pos + two.mat @ p, frame(part, normal), jnp.ones_like(a))
 
 
-def _descend(clearance: Field, start: Point) -> Point:
-    """MJX's descent: along the gradient, each time to the best of ten step sizes."""
+def _descend(clearance: Field, central: Callable[[Point], Bool[Array, ""]], start: Point) -> Point:
+    """MJX's descent: along the gradient, each time to the best of ten step sizes.
+
+    So close to a centre that the direction of descent is a matter of chance, points are constants:
+    the product of several derivatives from there would overflow float32.
+    """
     rates = jnp.asarray(_DESCENT_RATES, start.dtype)[:, None]
 
     def step(p: Point, _: None) -> tuple[Point, None]:
+        p = jnp.where(central(p), jax.lax.stop_gradient(p), p)
         candidates = p - rates * jax.grad(clearance)(p)
         return candidates[jnp.argmin(jax.vmap(clearance)(candidates))], None
 
