@@ -30,6 +30,7 @@ METHODS: dict[str, str] = {
     "dopri8": "Dopri8",
 }
 CONTROLS = ("zoh", "linear")
+ADJOINTS: dict[str, str] = {"reverse": "RecursiveCheckpointAdjoint", "forward": "ForwardMode"}
 
 Field = Callable[[Model, Data], tuple[Float[Array, " nv"], Float[Array, " na"]]]
 
@@ -43,6 +44,9 @@ class Adaptive(eqx.Module):
         method: static; an embedded Runge-Kutta pair. Low order is best through contact.
         control: static; "zoh" holds the control over the interval, "linear" interpolates it.
         max_steps: static; substeps allowed per interval. Asking for more raises an error.
+        derivative: static; "reverse" for `jax.grad` (checkpointed), "forward" for `jax.jvp` and
+            `jax.jacfwd`, the cheaper one where few numbers are differentiated by. The other mode
+            raises.
 
     Contacts keep the model's time constants, which MuJoCo's `refsafe` (on by default) raises to
     twice `m.opt.timestep`, here the length of the interval: switch it off for long intervals.
@@ -53,11 +57,13 @@ class Adaptive(eqx.Module):
     method: Method = eqx.field(static=True, default="bosh3")
     control: Literal["zoh", "linear"] = eqx.field(static=True, default="zoh")
     max_steps: int = eqx.field(static=True, default=1000)
+    derivative: Literal["reverse", "forward"] = eqx.field(static=True, default="reverse")
 
     def __check_init__(self) -> None:
         for name, value, expected in (
             ("method", self.method, METHODS),
             ("control", self.control, CONTROLS),
+            ("derivative", self.derivative, ADJOINTS),
         ):
             if value not in expected:
                 raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(expected)}")
@@ -122,7 +128,7 @@ def integrate(
         y0=_State(jnp.zeros_like(d.qvel), d.qvel, d.act),
         stepsize_controller=diffrax.PIDController(rtol=config.rtol, atol=config.atol),
         max_steps=config.max_steps,
-        adjoint=diffrax.RecursiveCheckpointAdjoint(),
+        adjoint=getattr(diffrax, ADJOINTS[config.derivative])(),
     )
     end = jax.tree.map(lambda x: x[0], solution.ys)
     return d.replace(

@@ -116,3 +116,18 @@ def test_rotation_vector_rate_is_the_inverse_of_the_exponential(angle):
 def test_bad_settings_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Adaptive(**bad)
+
+
+def test_forward_mode_gives_the_same_derivative(top):
+    mj_model, d, _ = top
+    m = softsim.put_model(mj_model)
+    config = Adaptive(1e-9, 1e-9, derivative="forward")
+    v, h = jnp.array([0.3, -0.5, 0.2, 0.7]), 1e-5
+
+    @jax.jit
+    def end(qvel):
+        after = integrate(config, _field, m, d.replace(qvel=qvel), jnp.asarray(0.2), d.ctrl, d.ctrl)
+        return after.qvel
+
+    tangent = jax.jit(lambda u: jax.jvp(end, (u,), (v,))[1])(d.qvel)
+    assert_allclose(tangent, (end(d.qvel + h * v) - end(d.qvel - h * v)) / (2 * h), rtol=1e-5)
