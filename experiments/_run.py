@@ -103,6 +103,13 @@ def write_csv(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> 
     return write_with(path, write)
 
 
+def write_markdown(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """Write rows that share their keys as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return write_with(path, lambda file: _write_text(file, text))
+
+
 def provenance(args: Any) -> dict[str, Any]:
     """The command, its settings, the machine and the versions that made a result."""
     packages = ("softsim", "jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")

@@ -133,7 +133,4 @@ def _write(out: Path, rows: list[Row], args: Args) -> None:
     _run.write_json(out / "contact.json", {"rows": rows, **_run.provenance(args)})
     columns = list(dict.fromkeys(name for row in rows for name in row))
     _run.write_csv(out / "contact.csv", {k: [row.get(k) for row in rows] for k in columns})
-    table = [_summary(row) for row in rows]
-    lines = [list(table[0]), ["---"] * len(table[0]), *(list(row.values()) for row in table)]
-    text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    _run.write_with(out / "contact.md", lambda file: file.write_text(text))
+    _run.write_markdown(out / "contact.md", [_summary(row) for row in rows])

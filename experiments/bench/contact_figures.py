@@ -78,6 +78,8 @@ def draw(path: Path, cases: list[Case], points: int) -> None:
 def main(args: Args) -> None:
     """One figure per first shape."""
     _run.open_folder(args.out)
+    # values only: the compiler's expensive optimisations would double the waiting
+    jax.config.update("jax_disable_most_optimizations", True)
     chosen = [case for case in CASES if case.name in args.pairs]
     firsts = list(dict.fromkeys(case.first for case in chosen))
     with jax.enable_x64(True), _run.progress() as progress:

@@ -195,11 +195,13 @@ def main(args: Args) -> None:
             box, humanoid = problem("free_box", 4), problem("humanoid", 4)
             report["growth"] = growth(box, humanoid, lambda label: bar.update(task, status=label))
             _store(out, args, report)
-    shown = [
-        {k: f"{v:.2f}" if isinstance(v, float) else str(v) for k, v in row.items()}
-        for row in report["ratios"]
+    _run.print_table("ratios", _shown(report["ratios"]))
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {k: f"{v:.2f}" if isinstance(v, float) else str(v) for k, v in row.items()} for row in rows
     ]
-    _run.print_table("ratios", shown)
 
 
 def _earlier(out: Path, args: Args) -> dict[str, Any]:
@@ -211,9 +213,11 @@ def _earlier(out: Path, args: Args) -> dict[str, Any]:
 
 
 def _store(out: Path, args: Args, report: dict[str, Any]) -> None:
-    """engine.json, engine.csv, and of the growth engine_growth.csv."""
+    """engine.json, engine.csv, engine.md (the ratios), and of the growth engine_growth.csv."""
     report |= {**_run.provenance(args), "ratios": ratios(report["rows"])}
     _run.write_json(out / "engine.json", report)
+    if report["ratios"]:
+        _run.write_markdown(out / "engine.md", _shown(report["ratios"]))
     for name, rows in (("engine", report["rows"]), ("engine_growth", report.get("growth"))):
         if rows:
             columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -28,9 +28,11 @@ def _links(body: str = "", option: str = "", j1: str = "", j2: str = "", ball: s
 
 
 def _pile(condim: int, cone: str, solver: str = "Newton") -> str:
-    option = f'cone="{cone}" solver="{solver}"'
+    head = _HEAD.format(f'cone="{cone}" solver="{solver}"')
+    if solver == "CG":  # it stops at a small gain, where its error is still the root of that
+        head = head.replace('iterations="100"', 'iterations="1000"', 1).replace("1e-14", "1e-24")
     return (
-        _HEAD.format(option)
+        head
         + f"""<default><geom condim="{condim}" friction="0.7 0.02 0.01"
         solimp="0 0.95 0.002"/></default>
     <worldbody><geom type="plane" size="1 1 1"/>
