@@ -189,7 +189,7 @@ class WindowTable(NamedTuple):
         frames = Frame(features, slope)
         keys = [k for k in product(range(degree + 1), repeat=len(features)) if sum(k) <= degree]
         n = weight.shape[-1]
-        height = max((n - 1).bit_length(), 1)
+        height = _height(n)
         edges = [(0, 0)] * (weight.ndim - 1) + [(0, 2**height - n)]
         weight = jnp.pad(weight, edges)
         padded = jax.tree.map(lambda f: jnp.pad(f, edges, mode="edge"), frames)
@@ -206,7 +206,7 @@ class WindowTable(NamedTuple):
     def query(self, lo: Int[Array, "... m"], hi: Int[Array, "... m"], frame: Frame) -> Moments:
         """Sums over j = lo .. hi of w_j times monomials of the features in `frame`; 0 if empty."""
         n = self.frames.origin[0].shape[-1]
-        width = 2 ** max((n - 1).bit_length(), 1)
+        width = 2 ** _height(n)
         valid = jnp.stack([hi > lo, hi >= lo])
         lo, hi = jnp.clip(lo, 0, n - 1), jnp.clip(hi, 0, n - 1)
         level = 31 - jax.lax.clz(jnp.maximum(lo ^ hi, 1).astype(jnp.int32))
@@ -215,6 +215,11 @@ class WindowTable(NamedTuple):
         place = level * width + jnp.stack([lo, hi])
         found = {k: jnp.where(valid, take_at(v, place, lead=1), 0) for k, v in self.sums.items()}
         return {k: v[0] + v[1] for k, v in _move(found, old, frame).items()}
+
+
+def _height(n: int) -> int:
+    """Levels of the table of a row of n entries."""
+    return max((n - 1).bit_length(), 1)
 
 
 def _double(frames: Frame, suffix: Moments, prefix: Moments, size: int) -> tuple[Moments, Moments]:

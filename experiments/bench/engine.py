@@ -193,8 +193,11 @@ def main(args: Args) -> None:
             bar.advance(task)
         if args.growth:
             box, humanoid = problem("free_box", 4), problem("humanoid", 4)
-            report["growth"] = growth(box, humanoid, lambda label: bar.update(task, status=label))
-            _store(out, args, report)
+            report["growth"] = []
+            for row in growth(box, humanoid):
+                report["growth"].append(row)
+                bar.update(task, status=f"growth: {row['kind']}")
+                _store(out, args, report)
     _run.print_table("ratios", _shown(report["ratios"]))
 
 

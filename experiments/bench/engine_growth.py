@@ -1,6 +1,6 @@
 """How a gradient's time and memory grow with horizon, batch, bodies and contacts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -91,16 +91,15 @@ def _size_row(kind: str, size: int, xml: str) -> Row:
     return row
 
 
-def _long_rows(humanoid: tuple[mjx.Model, mjx.Data]) -> list[Row]:
+def _long_rows(humanoid: tuple[mjx.Model, mjx.Data]) -> Iterator[Row]:
     """Planned memory of long gradients of the humanoid, and whether the longest is finite."""
     m, d = humanoid
-    rows: list[Row] = []
     for steps in (100, 300, 1000):
         segment = round(steps**0.5)
         f = _rollout_gradient(m, d, steps, segment)
         v = jnp.broadcast_to(d.qvel, (LONG_BATCH, m.nv))
         compiled = jax.jit(jax.vmap(f)).lower(v).compile()
-        row = {
+        row: Row = {
             "kind": "humanoid",
             "steps": steps,
             "batch": LONG_BATCH,
@@ -111,24 +110,17 @@ def _long_rows(humanoid: tuple[mjx.Model, mjx.Data]) -> list[Row]:
             gradient = compiled(v + 0.01 * jax.random.normal(jax.random.key(0), v.shape))
             row["finite gradients"] = float(jnp.mean(jnp.isfinite(gradient).all(axis=-1)))
             row["largest gradient"] = float(jnp.max(jnp.abs(gradient)))
-        rows.append(row)
-    return rows
+        yield row
 
 
-def growth(
-    box: tuple[mjx.Model, mjx.Data], humanoid: tuple[mjx.Model, mjx.Data], advance: Callable
-) -> list[Row]:
-    """All rows; `advance(label)` is called before each part."""
-    rows: list[Row] = []
-    advance("growth with horizon")
+def growth(box: tuple[mjx.Model, mjx.Data], humanoid: tuple[mjx.Model, mjx.Data]) -> Iterator[Row]:
+    """All rows, one by one: they take long, and what is measured can be stored."""
     for steps in HORIZONS:
         for segment in (None, 1, max(1, round(steps**0.5))):
-            rows.append(_rollout_row("horizon", box, steps, 16, segment))
-    advance("growth with batch")
-    rows += [_rollout_row("batch", box, 10, batch, None) for batch in BATCHES]
-    advance("growth with bodies")
-    rows += [_size_row("bodies", n, chain(n)) for n in SIZES]
-    advance("growth with contacts")
-    rows += [_size_row("contacts", n, feet(n)) for n in SIZES]
-    advance("long horizon")
-    return rows + _long_rows(humanoid)
+            yield _rollout_row("horizon", box, steps, 16, segment)
+    for batch in BATCHES:
+        yield _rollout_row("batch", box, 10, batch, None)
+    for n in SIZES:
+        yield _size_row("bodies", n, chain(n))
+        yield _size_row("contacts", n, feet(n))
+    yield from _long_rows(humanoid)
