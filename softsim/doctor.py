@@ -119,17 +119,16 @@ def _stages(
             act=d.act + da,
             ctrl=d.ctrl + du,
         )
-        y = accelerate(m, x, softening)
+        y = advance(m, x, lambda d: accelerate(m, d, softening))
         contact = collide(m, y, softening)
-        end = advance(m, y, lambda d: accelerate(m, d, softening))
-        moved = difference_pos(m, d.qpos, end.qpos)
+        moved = difference_pos(m, d.qpos, y.qpos)
         stages = {
             "poses": (y.xpos, y.xmat),
             "contacts": (contact.dist, contact.pos, contact.frame, contact.weight),
             "constraint rows": (y._impl.efc_J, y._impl.efc_D, y._impl.efc_aref),
             "smooth forces": (y.qfrc_smooth,),
             "acceleration": (y.qacc,),
-            "next state": (moved, end.qvel, end.act),
+            "next state": (moved, y.qvel, y.act),
         }
         flat = lambda parts: jnp.concatenate([jnp.ravel(p) for p in parts])
         return {name: flat(parts) for name, parts in stages.items()}, contact

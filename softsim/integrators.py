@@ -19,7 +19,7 @@ from softsim.linear import solve_spd
 Velocity = Float[Array, " nv"]
 Forward = Callable[[Data], Data]
 
-RK4_NODES = np.array([1 / 2, 1 / 2, 1])
+RK4_NODES = np.array([0, 1 / 2, 1 / 2, 1])
 RK4_WEIGHTS = np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6])
 
 
@@ -27,18 +27,18 @@ def advance(m: Model, d: Data, forward: Forward) -> Data:
     """The state one `m.opt.timestep` later, by the integrator of the model.
 
     Args:
-        d: what `forward` made of the state to start from.
-        forward: accelerations at a state; called by Runge-Kutta only.
+        d: the state to start from.
+        forward: accelerations, and whatever else is wanted, at a state.
 
     Returns:
-        `d` with the new time, qpos, qvel, act and warm start. All other fields keep the values of
-        the start of the step.
+        `forward(d)` with the new time, qpos, qvel, act and warm start. All other fields keep the
+        values of the start of the step.
     """
     if m.opt.integrator == IntegratorType.RK4:
         return rk4(m, d, forward)
     if m.opt.integrator == IntegratorType.IMPLICITFAST:
-        return implicitfast(m, d)
-    return euler(m, d)
+        return implicitfast(m, forward(d))
+    return euler(m, forward(d))
 
 
 def euler(m: Model, d: Data) -> Data:
@@ -63,28 +63,33 @@ def implicitfast(m: Model, d: Data) -> Data:
 def rk4(m: Model, d: Data, forward: Forward) -> Data:
     """The classical Runge-Kutta method, rotations on their manifold, activations clamped at the
     end of the step. The warm start is the acceleration of the last stage.
+
+    All stages are one loop, so that the dynamics are compiled once.
     """
     dt = m.opt.timestep
 
-    def stage(carry: tuple, nodes: tuple) -> tuple:
+    def stage(carry: tuple, nodes: tuple) -> tuple[tuple, Data]:
         (qvel, qacc, act_dot), total, _ = carry
         node, weight = nodes
         h = node * dt
-        at = d.replace(
-            qpos=integrate_pos(m, d.qpos, qvel, h),
-            qvel=d.qvel + h * qacc,
-            act=d.act + h * act_dot,
-            time=d.time + h,
+        after = forward(
+            d.replace(
+                qpos=integrate_pos(m, d.qpos, qvel, h),
+                qvel=d.qvel + h * qacc,
+                act=d.act + h * act_dot,
+                time=d.time + h,
+            )
         )
-        after = forward(at)
-        rate = (at.qvel, after.qacc, after.act_dot)
-        return (rate, jax.tree.map(lambda s, r: s + weight * r, total, rate), after.qacc), None
+        rate = (after.qvel, after.qacc, after.act_dot)
+        total = jax.tree.map(lambda s, r: s + weight * r, total, rate)
+        return (rate, total, after.qacc), after
 
-    rate = (d.qvel, d.qacc, d.act_dot)
-    total = jax.tree.map(lambda r: RK4_WEIGHTS[0] * r, rate)
-    nodes = tuple(jnp.asarray(x, d.qpos.dtype) for x in (RK4_NODES, RK4_WEIGHTS[1:]))
-    (_, (qvel, qacc, act_dot), warmstart), _ = jax.lax.scan(stage, (rate, total, d.qacc), nodes)
-    return _update(m, d.replace(qacc=warmstart), qvel, qacc, act_dot).replace(qacc=d.qacc)
+    rest = jax.tree.map(jnp.zeros_like, (d.qvel, d.qacc, d.act))
+    nodes = tuple(jnp.asarray(x, d.qpos.dtype) for x in (RK4_NODES, RK4_WEIGHTS))
+    carry, stages = jax.lax.scan(stage, (rest, rest, d.qacc), nodes)
+    _, (qvel, qacc, act_dot), warmstart = carry
+    start = jax.tree.map(lambda x: x[0], stages)
+    return _update(m, start.replace(qacc=warmstart), qvel, qacc, act_dot).replace(qacc=start.qacc)
 
 
 def integrate_pos(

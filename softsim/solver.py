@@ -197,13 +197,17 @@ def _newton_direction(problem: Problem) -> Direction:
 
 
 def _cg_direction(M: Float[Array, "nv nv"]) -> Direction:
-    """M^-1 grad, and the direction conjugate to the last one (Polak and Ribiere)."""
+    """M^-1 grad, and the direction conjugate to the last one (Polak and Ribiere).
+
+    Where that one does not descend, the search starts again along -M^-1 grad.
+    """
     inverse = cholesky_solve(M, jnp.eye(M.shape[0], dtype=M.dtype))
 
     def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
         Mgrad = inverse @ grad
         beta = grad @ (Mgrad - s.Mgrad) / jnp.maximum(s.grad @ s.Mgrad, mujoco.mjMINVAL)
-        return Mgrad, -Mgrad + jnp.maximum(beta, 0.0) * s.search
+        search = -Mgrad + jnp.maximum(beta, 0.0) * s.search
+        return Mgrad, jnp.where(grad @ search < 0, search, -Mgrad)
 
     return direction
 

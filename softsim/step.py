@@ -141,12 +141,10 @@ def _constrain(m: mjx.Model, d: mjx.Data, rows: Rows) -> mjx.Data:
 
 
 def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    d = _observe(m, accelerate(m, d, softening))
-    return integrators.advance(m, d, lambda d: accelerate(m, d, softening))
+    return integrators.advance(m, d, lambda d: _observe(m, accelerate(m, d, softening)))
 
 
 def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    d = accelerate(m, d, softening)
     return integrators.advance(m, d, lambda d: accelerate(m, d, softening))
 
 

@@ -30,7 +30,7 @@ def _links(body: str = "", option: str = "", j1: str = "", j2: str = "", ball: s
 def _pile(condim: int, cone: str, solver: str = "Newton") -> str:
     head = _HEAD.format(f'cone="{cone}" solver="{solver}"')
     if solver == "CG":  # it stops at a small gain, where its error is still the root of that
-        head = head.replace('iterations="100"', 'iterations="1000"', 1).replace("1e-14", "1e-24")
+        head = head.replace("1e-14", "1e-20")
     return (
         head
         + f"""<default><geom condim="{condim}" friction="0.7 0.02 0.01"
