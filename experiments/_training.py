@@ -71,6 +71,7 @@ class Run:
     eval_envs: int
     log: Log = field(default_factory=Log)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self._update = eqx.filter_jit(
@@ -108,7 +109,7 @@ class Run:
         like = eqx.filter_eval_shape(self.start)
         progress, state = _checkpoint.load(self.out / CHECKPOINT, self.about, like)
         self.log = Log.read(self.out, progress["iteration"])
-        self.seconds = progress["seconds"]
+        self.seconds, self.cpu_seconds = progress["seconds"], progress["cpu_seconds"]
         return state
 
     def train(self, state: Any) -> Any:
@@ -125,7 +126,7 @@ class Run:
             if iteration == 0:
                 self._score(state, 0)
             while iteration < total:
-                begin = time.perf_counter()
+                begin, cpu = time.perf_counter(), time.process_time()
                 following, metrics = self._update(self.env, state)
                 row = {name: float(np.mean(value)) for name, value in metrics.items()}
                 if not np.isfinite(list(row.values())).all():
@@ -133,6 +134,7 @@ class Run:
                 state, iteration = following, iteration + 1
                 elapsed = time.perf_counter() - begin
                 self.seconds += elapsed
+                self.cpu_seconds += time.process_time() - cpu
                 self._record(iteration, row, elapsed)
                 if iteration % self.eval_every == 0 or iteration == total:
                     self._score(state, iteration)
@@ -142,13 +144,17 @@ class Run:
 
     def _record(self, iteration: int, row: dict[str, float], elapsed: float) -> None:
         steps = len(self.seeds) * self.config.steps_per_update
-        when = {
+        when = self._when(iteration) | {"steps_per_s": round(steps / elapsed, 1)}
+        self.log.progress.append(when | row)
+
+    def _when(self, iteration: int) -> dict[str, float]:
+        """Steps and time so far, the first update's compilation included, evaluations not."""
+        return {
             "iteration": iteration,
             "env_steps": iteration * self.config.steps_per_update,
             "seconds": round(self.seconds, 3),
-            "steps_per_s": round(steps / elapsed, 1),
+            "cpu_seconds": round(self.cpu_seconds, 3),
         }
-        self.log.progress.append(when | row)
 
     def _score(self, state: Any, iteration: int) -> None:
         """Returns of the present policies, one row per seed."""
@@ -157,9 +163,7 @@ class Run:
         for i, seed in enumerate(self.seeds):
             self.log.returns.append(
                 {
-                    "iteration": iteration,
-                    "env_steps": iteration * self.config.steps_per_update,
-                    "seconds": round(self.seconds, 3),
+                    **self._when(iteration),
                     "seed": seed,
                     "return": float(np.mean(score.returns[i])),
                     "return_std": float(np.std(score.returns[i])),
@@ -170,7 +174,11 @@ class Run:
     def _save(self, state: Any, iteration: int) -> None:
         """Logs first: what is in them beyond the checkpoint is dropped when it is resumed."""
         self.log.write(self.out)
-        progress = {"iteration": iteration, "seconds": self.seconds}
+        progress = {
+            "iteration": iteration,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+        }
         _checkpoint.save(self.out / POLICY, self.about, progress, state.policy)
         _checkpoint.save(self.out / CHECKPOINT, self.about, progress, state)
 

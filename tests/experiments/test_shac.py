@@ -81,7 +81,10 @@ def trained() -> tuple:
 
 @pytest.mark.slow
 def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> None:
-    """Both are unbiased where advantages are whole returns of the piece (lambda = 1)."""
+    """Both are unbiased where advantages are whole returns of the piece (lambda = 1).
+
+    Noise of both signs cancels most of the variance of the score function.
+    """
     config, env, state = trained
     config = dataclasses.replace(config, td_lambda=1.0)
 
@@ -92,12 +95,13 @@ def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> No
 
     flat = lambda tree: jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(tree)])
     sums = [0.0, 0.0]
-    for seed in range(200):
+    for seed in range(60):
         noise = jax.random.normal(jax.random.key(seed), (4, 256, 1))
-        sums = [s + flat(g) for s, g in zip(sums, both(state, noise))]
+        for sign in (1, -1):
+            sums = [s + flat(g) for s, g in zip(sums, both(state, sign * noise))]
     first, zeroth = sums
     cosine = first @ zeroth / jnp.linalg.norm(first) / jnp.linalg.norm(zeroth)
-    assert cosine > 0.9
+    assert cosine > 0.98
     # the length along the first, which noise does not lengthen
     np.testing.assert_allclose(first @ zeroth / (first @ first), 1.0, atol=0.1)
 

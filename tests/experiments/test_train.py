@@ -85,7 +85,7 @@ def test_interrupted_and_resumed_is_bitwise_the_same(
             for folder in ("whole", "parts")
         )
         assert whole == parts
-    timing = ("seconds", "steps_per_s")
+    timing = ("seconds", "cpu_seconds", "steps_per_s")
     for name in ("progress.csv", "returns.csv"):
         whole, parts = (
             [{k: v for k, v in row.items() if k not in timing} for row in read_csv(path)]
