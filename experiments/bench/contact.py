@@ -8,14 +8,15 @@ around the largest change of a sweep, halving the step halves the change where c
 (ratio 0.5); hard contacts jump (ratio 1). Convergence: order in the softness.
 
 All pairs, modes and both dtypes take hours on two cores. Results of earlier runs in the same folder
-are kept, pair by pair and number by number, so the table may be made in pieces.
+are kept, pair by pair and number by number, so the table may be made in pieces; `runs` in
+contact.json has the provenance of each, the latest last.
 """
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
@@ -62,7 +63,8 @@ def main(args: Args) -> None:
     out = _run.open_folder(args.out)
     # values only: the compiler's expensive optimisations would double the waiting
     jax.config.update("jax_disable_most_optimizations", True)
-    rows = _earlier(out)
+    rows, runs = _earlier(out)
+    runs.append(_run.provenance(args))
     with _run.progress() as progress:
         task = progress.add_task("contact", total=len(args.pairs), status="")
         for case in (case for case in CASES if case.name in args.pairs):
@@ -72,7 +74,7 @@ def main(args: Args) -> None:
                 for values in measure(case, args):
                     row.update(values)
             progress.advance(task)
-            _write(out, [rows[name] for name in NAMES if name in rows], args)
+            _write(out, [rows[name] for name in NAMES if name in rows], runs)
     _run.print_table("contact", [_summary(rows[name]) for name in NAMES if name in rows])
 
 
@@ -95,11 +97,13 @@ def measure(case: Case, args: Args):
     yield {"poses": args.poses, "sweeps": args.sweeps}
 
 
-def _earlier(out: Path) -> dict[str, Row]:
-    """Rows of earlier runs, by pair."""
+def _earlier(out: Path) -> tuple[dict[str, Row], list[dict[str, Any]]]:
+    """Rows of earlier runs, by pair, and the provenance of these runs."""
     path = out / "contact.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return {row["pair"]: row for row in rows}
+    if not path.exists():
+        return {}, []
+    found = json.loads(path.read_text())
+    return {row["pair"]: row for row in found["rows"]}, found["runs"]
 
 
 def _summary(row: Mapping[str, float | str]) -> dict[str, str]:
@@ -128,9 +132,9 @@ def _short(value: float | str | None) -> str:
     return "" if value is None else value if isinstance(value, str) else f"{value:.3g}"
 
 
-def _write(out: Path, rows: list[Row], args: Args) -> None:
+def _write(out: Path, rows: list[Row], runs: list[dict[str, Any]]) -> None:
     """contact.json and contact.csv with all numbers, contact.md with those of the summary."""
-    _run.write_json(out / "contact.json", {"rows": rows, **_run.provenance(args)})
+    _run.write_json(out / "contact.json", {"rows": rows, "runs": runs})
     columns = list(dict.fromkeys(name for row in rows for name in row))
     _run.write_csv(out / "contact.csv", {k: [row.get(k) for row in rows] for k in columns})
     _run.write_markdown(out / "contact.md", [_summary(row) for row in rows])

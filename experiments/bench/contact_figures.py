@@ -16,10 +16,11 @@ from experiments._figures import figure
 from experiments.bench.contact_cases import CASES, Case, Poses, random_poses
 from experiments.bench.contact_checks import evaluator
 
+# mode, softness, label, colour, line width: the hard line is wide and pale beneath the soft ones
 SETTINGS = (
-    ("hard", 0.05, "hard", "C1"),
-    ("smooth", 0.02, "soft, 0.02", "C4"),
-    ("smooth", 0.1, "soft, 0.1", "C0"),
+    ("hard", 0.05, "hard", "#F2B88C", 4.0),
+    ("smooth", 0.02, "soft, 0.02", "C4", 1.6),
+    ("smooth", 0.1, "soft, 0.1", "C0", 0.9),
 )
 
 
@@ -63,10 +64,10 @@ def draw(path: Path, cases: list[Case], points: int) -> None:
     with figure(path, nrows=2, ncols=len(cases), figsize=size, sharex="col") as (_, axes):
         for column, case in zip(axes.T, cases):
             way, poses = sweep(case, points)
-            for mode, softness, label, color in SETTINGS:
+            for mode, softness, label, color, wide in SETTINGS:
                 dist = distance(case, poses, mode, softness)
-                column[0].plot(1e3 * way, 1e3 * dist, color=color, label=label)
-                column[1].plot(1e3 * way, np.gradient(dist, way), color=color)
+                column[0].plot(1e3 * way, 1e3 * dist, color=color, lw=wide, label=label)
+                column[1].plot(1e3 * way, np.gradient(dist, way), color=color, lw=wide)
             column[0].set_title(f"{case.first}, {case.second}", fontsize=8)
             column[1].set_ylim(-3, 3)
             column[1].set_xlabel("way, mm")

@@ -26,7 +26,7 @@ from softsim.collision.manifold import (
     soft_index,
     soft_max,
 )
-from softsim.collision.numerics import frame, soft, unit, width
+from softsim.collision.numerics import frame, norm, soft, unit, width
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.collision.segment import closest_of_segments
 from softsim.collision.separating import Point, blend, extent, gap, placed, separation
@@ -43,47 +43,56 @@ class Edges(eqx.Module):
     normal: Float[Array, "3"]
 
 
-def _arcs_cross(part: Part, of_a: Float[Array, "*s 2 3"], of_b: Float[Array, "*s 2 3"]) -> Array:
-    """Truth value that arc (a1, a2) crosses arc (b1, b2) on the unit sphere.
+def _radius(convex: Convex) -> Float[Array, ""]:
+    """m, from the centre to the furthest vertex."""
+    return jnp.max(norm(convex.vert - convex.pos))
 
-    Each arc has the other's ends on both sides of its plane, and the two cross on one side of the
-    sphere. Distances from a plane are sines of angles.
+
+def _walls(normals: Float[Array, "e 2 3"]) -> Float[Array, "e 3 3"]:
+    """Bounds of the arcs between pairs of normals: unit vectors that point out of each arc.
+
+    Two point along the great circle beyond the arc's ends, the third to the other side of the
+    sphere. A direction on the circle is on the arc if it is along none of the three.
     """
-    x = jnp.array([1.0, 0.0, 0.0], of_a.dtype)
-    plane_a, _ = unit(jnp.cross(of_a[..., 1, :], of_a[..., 0, :]), x)
-    plane_b, _ = unit(jnp.cross(of_b[..., 1, :], of_b[..., 0, :]), x)
-    b1, b2 = (jnp.sum(of_b[..., i, :] * plane_a, axis=-1) for i in (0, 1))
-    a1, a2 = (jnp.sum(of_a[..., i, :] * plane_b, axis=-1) for i in (0, 1))
-    # b1 < 0 < b2 and a2 < 0 < a1 or all reversed
-    down = jnp.stack([-b1, b2, a1, -a2])
-    crosses = [jnp.prod(at_least(part, x, 0.0), axis=0) for x in (down, -down)]
-    return crosses[0] + crosses[1] - crosses[0] * crosses[1]
+    x = jnp.array([1.0, 0.0, 0.0], normals.dtype)
+    other = normals[:, ::-1]
+    beyond, _ = unit(jnp.sum(normals * other, axis=-1, keepdims=True) * normals - other, x)
+    middle, _ = unit(jnp.sum(normals, axis=1, keepdims=True), x)
+    return jnp.concatenate([beyond, -middle], axis=1)
 
 
 def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
-    """The pair of edges of largest separation among those whose arcs cross."""
+    """The pair of edges of largest separation among those whose arcs cross.
+
+    The axis of a pair supports a shape in its edge if it is on the edge's arc. Beyond the arc by an
+    angle, other vertices reach further than the edge by at most the sine times the diameter. Soft,
+    arcs cross as long as this length is small, and the separation is that of all vertices.
+    """
     x = jnp.array([1.0, 0.0, 0.0], a.vert.dtype)
     of_a, of_b = a.vert[a.edge], b.vert[b.edge]
     dir_a, _ = unit(of_a[:, 0] - of_a[:, 1], x)
     dir_b, _ = unit(of_b[:, 0] - of_b[:, 1], x)
-    cross = jnp.cross(dir_a, dir_b[:, None])
-    axes, sine = unit(cross, x)
-    outward = jnp.sum(axes * (of_a[:, 0] - a.pos), axis=-1) > 0
-    axes = jnp.where(outward[..., None], axes, -axes)
+    axes, sine = unit(jnp.cross(dir_a, dir_b[:, None]), x)
+    walls_a, walls_b = _walls(a.edge_face_normal), _walls(b.edge_face_normal)
+    inward = jnp.sum(axes * walls_a[:, 2], axis=-1) > 0
+    axes = jnp.where(inward[..., None], -axes, axes)
     separated = jnp.sum(axes * (of_b[:, None, 0] - of_a[:, 0]), axis=-1)
 
+    beyond_a = 2 * _radius(a) * jnp.einsum("jik,iwk->wji", axes, walls_a)
+    beyond_b = 2 * _radius(b) * jnp.einsum("jik,jwk->wji", -axes, walls_b)
     real = sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
-    normals = jnp.broadcast_arrays(a.edge_face_normal, -b.edge_face_normal[:, None])
-    real = (real * _arcs_cross(part, *normals)).ravel()
+    for beyond in (*beyond_a, *beyond_b):
+        real = real * at_least(part, -beyond, 0.0, size)
+    real = real.ravel()
 
     index = soft_index(part, separated.ravel() - extent(a, b) * ruled_out(real), size)
     place, lead = leading(part, index, CANDIDATES)
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
     on_a, on_b = jax.vmap(lambda p, q: closest_of_segments(part, *p, *q))(of_a[i], of_b[j])
-    dist, pos = weight @ separated.ravel()[place], weight @ (0.5 * (on_a + on_b))
-    point = Point(dist, pos, weight @ decided(real[place]))
-    return Edges(point, weight @ axes.reshape(-1, 3)[place])
+    axes = axes[j, i]
+    dist, pos = weight @ separation(part, a, b, axes, size), weight @ (0.5 * (on_a + on_b))
+    return Edges(Point(dist, pos, weight @ decided(real[place])), weight @ axes)
 
 
 def _prefers_edges(

@@ -70,7 +70,7 @@ def _cells(
     cells = jnp.floor(start).astype(int) + window
     after = cells - start
     to_rim = jnp.stack([after + 1, np.array(field.subgrid) - 1 - after]) * step / radius
-    inside = jnp.prod(saturate(4 * to_rim), axis=(0, 2))
+    inside = jnp.prod(saturate(saturate(4 * to_rim)), axis=(0, 2))
     truth = jnp.maximum(inside, float(part.mode == "hard"))
     return jnp.clip(cells, 0, count - 1), truth
 

@@ -37,15 +37,17 @@ def rim(
 ) -> tuple[Float[Array, "*s 3"], Float[Array, "*s"]]:
     """Direction and length of v, rounded off near v = 0 where the length has a kink.
 
-    Soft: v / r and r - e with r^2 = |v|^2 + e^2, e a tenth of a width. Hard: e = 0, and
-    `fallback` at v = 0.
+    Soft, shorter than e = 0.4 widths: direction v/e (15 - 10 q + 3 q^2)/8 with q = |v|^2/e^2, and
+    length v . direction: both 0 at v = 0, and twice continuously differentiable. Longer, and
+    hard: exact, with `fallback` at v = 0.
     """
-    e = width(part, 0.1 * size)
-    zero = jnp.zeros_like(v[..., :1])
-    direction, length = unit(
-        jnp.concatenate([v, zero + e], axis=-1), jnp.concatenate([fallback, zero], axis=-1)
-    )
-    return direction[..., :3], length - e
+    exact, length = unit(v, fallback)
+    e = width(part, 0.4 * size)
+    near = length < e
+    q = jnp.where(near, length, 0.0) ** 2 / jnp.where(near, e, 1.0) ** 2
+    rounded = v / jnp.where(near, e, 1.0)[..., None] * ((15 - 10 * q + 3 * q**2) / 8)[..., None]
+    length = jnp.where(near, jnp.sum(v * rounded, axis=-1), length)
+    return jnp.where(near[..., None], rounded, exact), length
 
 
 def sides(
