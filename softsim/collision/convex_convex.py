@@ -61,7 +61,7 @@ def _walls(normals: Float[Array, "e 2 3"]) -> Float[Array, "e 3 3"]:
     return jnp.concatenate([beyond, -middle], axis=1)
 
 
-def _edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
+def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> Edges:
     """The pair of edges of largest separation among those whose arcs cross.
 
     The axis of a pair supports a shape in its edge if it is on the edge's arc. Beyond the arc by an
@@ -125,7 +125,7 @@ def convex_near(
 
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
     faces = face_contacts(part, a, b, normal, a_refers, size, extent(a, b))
-    edges = _edges(part, a, b, size)
+    edges = nearest_edges(part, a, b, size)
     nearest = at_least(part, edges.point.dist, apart.separation, size)
     at_edges = decided(nearest * _prefers_edges(part, faces, edges.point, size))
     at_closest = decided(best[-1])

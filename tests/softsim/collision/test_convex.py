@@ -8,13 +8,19 @@ height field share corners, and the last bits decide whose normal such a contact
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from mujoco import mjx
+from scipy.spatial.transform import Rotation
 
 from experiments.bench.contact_cases import Poses, exact_distance, model
 from softsim.collision import Hit, collide
-from softsim.softening import Softening
+from softsim.collision.convex_convex import nearest_edges
+from softsim.collision.polygon import inradius
+from softsim.collision.separating import Point, placed
+from softsim.collision.shapes import box
+from softsim.softening import Part, Softening
 from tests.softsim.collision.cases import (
     CONVEX_CASES,
     Case,
@@ -136,6 +142,22 @@ def test_soft_contacts_approach_hard_ones(case: Case) -> None:
         errors.append(np.abs(deepest(hit.dist, hit.weight) - goal)[touching])
     assert np.median(errors[1]) < 1e-6
     assert np.mean(errors[1] > 1e-3) <= max(0.3 * np.mean(errors[0] > 1e-3), 0.01)
+
+
+def test_edges_that_support_neither_shape_are_no_contact() -> None:
+    """Almost parallel edges on opposite sides of two boxes that overlap are far apart."""
+    part, size = Part(0.05, "smooth"), jnp.array([0.08, 0.1, 0.06])
+
+    def between(shift: jax.Array, mat: jax.Array) -> Point:
+        a, b = box(jnp.zeros(3), jnp.eye(3), size), box(shift, mat, size)
+        return nearest_edges(part, a, placed(b, shift, mat), inradius(a)).point
+
+    rng = np.random.default_rng(0)
+    shift, turn = rng.uniform(-0.02, 0.02, (256, 3)), rng.uniform(-0.3, 0.3, (256, 3))
+    point = jax.jit(jax.vmap(between))(shift, Rotation.from_rotvec(turn).as_matrix())
+    there = np.asarray(point.there) > 0
+    assert there.any()
+    assert np.all(np.asarray(point.dist)[there] < 0)
 
 
 @boxes
