@@ -68,7 +68,7 @@ def closest_on_face(
     """Closest point of a convex face to a point, as MJX finds it.
 
     The foot on the face's plane if it is inside; else the closest point on the edge whose side
-    plane the foot is in front of, but least.
+    plane the foot is in front of, but least. Soft, the nearest edge where the foot is well inside.
 
     Args:
         part: settings of the collision part.
@@ -94,7 +94,8 @@ def closest_on_face(
     inside = jnp.prod(sj.less_equal(beyond, 0.0, **soft(part, size)))
     front = sj.greater_equal(beyond, 0.0, **soft(part, size)) * real
     over = jnp.maximum(ahead, 0.0) ** 2
-    score = 2 * front - over / (over + size**4)
+    behind = jnp.minimum(beyond, 0.0) ** 2
+    score = 2 * front - over / (over + size**4) - behind / (behind + size**2)
     t = jnp.sum((foot - start) * edge, axis=1) / (squared + 1e-6)
     t = sj.clip(t, 0.0, 1.0, **soft(part, size / length))
     near = soft_index(part, score) @ (start + t[:, None] * edge)
