@@ -7,6 +7,13 @@ from brax.envs.base import State as BraxState
 
 from envs.base import Env, State
 
+if not hasattr(jax, "device_put_replicated"):
+    # Brax up to 0.14 calls what JAX 0.10 has removed: a copy on every device, on a new first axis.
+    replicate = lambda tree, devices: jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (len(devices), *jnp.shape(x))), tree
+    )
+    setattr(jax, "device_put_replicated", replicate)  # noqa: B010
+
 
 class BraxEnv(Base):
     """One environment; Brax's own wrappers vectorise it, limit its episodes and reset it.
@@ -18,11 +25,11 @@ class BraxEnv(Base):
         self.env = env
 
     def reset(self, rng: jax.Array) -> BraxState:
-        return _to_brax(self.env.reset(rng), {})
+        return _to_brax(self.env.reset(rng), {}, {})
 
     def step(self, state: BraxState, action: jax.Array) -> BraxState:
-        ours, info = state.pipeline_state, state.info
-        return _to_brax(self.env.step(ours, action), info)
+        ours = self.env.step(state.pipeline_state, action)
+        return _to_brax(ours, state.info, state.metrics)
 
     @property
     def observation_size(self) -> int:
@@ -37,9 +44,9 @@ class BraxEnv(Base):
         return "softsim"
 
 
-def _to_brax(state: State, info: dict) -> BraxState:
-    """Our whole state is Brax's `pipeline_state`; `info` is left to Brax's wrappers."""
+def _to_brax(state: State, info: dict, metrics: dict) -> BraxState:
+    """Our whole state is Brax's `pipeline_state`; Brax's wrappers keep their own in the rest."""
     failed = state.done * (1.0 - state.info["truncation"])
     # an episode counts its steps itself; here Brax does, and may reset to any earlier state
     ours = state.replace(info=state.info | {"steps": jnp.zeros_like(state.info["steps"])})
-    return BraxState(ours, ours.obs, ours.reward, failed, ours.metrics, info)
+    return BraxState(ours, ours.obs, ours.reward, failed, metrics | ours.metrics, info)

@@ -19,7 +19,6 @@ QUICK: dict[str, Any] = {
     "actor_rate": 0.02,
     "critic_rate": 5e-3,
     "critic_epochs": 4,
-    "discount": 0.98,
 }
 LOCOMOTION: dict[str, Any] = {"hidden": (128, 64, 32), "iterations": 1500}
 
@@ -27,15 +26,22 @@ LOCOMOTION: dict[str, Any] = {"hidden": (128, 64, 32), "iterations": 1500}
 DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "pendulum": {"shac": {"iterations": 200}, "apg": {"horizon": 200, "truncate": 50}},
     "cartpole": {
-        "shac": QUICK | {"iterations": 400},
+        "shac": QUICK | {"iterations": 400, "discount": 0.98},
         "apg": {"horizon": 240, "truncate": 60},
     },
     "ball_toss": {"all": TOSS, "softness": {"preset": "straight_through", "reach": 0.0}},
     "cube_toss": {"all": TOSS, "softness": {"preset": "straight_through", "reach": 0.01}},
     "billiard": {"all": TOSS, "softness": {"preset": "straight_through", "reach": 0.1}},
-    "planar_push": {"softness": {"preset": "straight_through", "reach": 0.05}},
+    "planar_push": {
+        "shac": QUICK | {"iterations": 200, "actor_rate": 0.01},
+        "softness": {"preset": "straight_through", "reach": 0.05},
+    },
     "finger_turn": {"softness": {"preset": "straight_through", "reach": 0.05}},
-    "hopper": {"env": FAST, "all": LOCOMOTION},
+    "hopper": {
+        "env": FAST,
+        "all": {"hidden": (64, 64)},
+        "shac": QUICK | {"iterations": 1000, "actor_rate": 5e-3, "critic_rate": 2e-3},
+    },
     "walker2d": {"env": FAST, "all": LOCOMOTION},
     "half_cheetah": {"all": LOCOMOTION},
     "ant": {"env": FAST_ANT, "all": LOCOMOTION},

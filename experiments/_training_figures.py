@@ -39,8 +39,17 @@ def draw_curve(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> Pat
             ax.plot(stacked[0, :, column], stacked[:, :, 2].mean(axis=0), color="C0", label=name)
             ax.set_xlabel(label)
         axes[0, 0].set_ylabel("return of an episode")
+        axes[0, 0].set_ylim(*limits([curve[None, :, 2] for curve in table.values()]))
         axes[0, 0].legend(loc="lower right")
     return path
+
+
+def limits(returns: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Of an axis of returns (seeds, evaluations): an untrained policy's may lie far below it."""
+    later = np.concatenate([r[:, min(1, r.shape[1] - 1) :].ravel() for r in returns])
+    low, high = np.percentile(later, 2), later.max()
+    margin = 0.05 * (high - low) + 1e-9
+    return float(low - margin), float(high + margin)
 
 
 def draw_strip(path: Path, env: Env, qpos: np.ndarray) -> str:

@@ -1,11 +1,12 @@
 """Brax's PPO on our environments: the peer of `experiments.train`.
 
 Needs an environment with `brax` installed beside softsim. Writes returns.csv (the columns of
-`experiments.train`) and metrics.json. The physics is that of `experiments/_presets.py`, so that
-both algorithms learn the same task. Time, of the wall and of the processor, is that of training
-alone, the first epoch's compilation included.
+`experiments.train`; other seeds that it holds are kept) and metrics.json. The physics is that of
+`experiments/_presets.py`, so that both algorithms learn the same task. Time, of the wall and of the
+processor, is that of training alone, the first epoch's compilation included.
 """
 
+import csv
 import functools
 import time
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Args:
     """weight of the entropy bonus"""
     discount: float = 0.98
     """of the reward, per step"""
+    reward_scaling: float = 1.0
+    """of what PPO sees of the reward"""
 
 
 @dataclass
@@ -121,6 +124,7 @@ def train(args: Args, env: envs.Env, hidden: tuple[int, ...], seed: int) -> list
         learning_rate=args.learning_rate,
         entropy_cost=args.entropy_cost,
         discounting=args.discount,
+        reward_scaling=args.reward_scaling,
         normalize_observations=True,
         deterministic_eval=True,
         seed=seed,
@@ -131,13 +135,24 @@ def train(args: Args, env: envs.Env, hidden: tuple[int, ...], seed: int) -> list
     return rows
 
 
+def earlier(path: Path) -> list[dict[str, Any]]:
+    """Rows that runs of other seeds left in the folder."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    whole = ("iteration", "env_steps", "seed")
+    return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
+
+
 def main(args: Args) -> None:
     """Train every seed and write the tables."""
     settings, own, _ = defaults(args.env, "shac")
     out = _run.open_folder(args.out)
     env = envs.make(args.env, **settings)
-    rows: list[dict[str, Any]] = []
-    for seed in range(args.seed, args.seed + args.seeds):
+    seeds = range(args.seed, args.seed + args.seeds)
+    rows = [row for row in earlier(out / "returns.csv") if row["seed"] not in seeds]
+    for seed in seeds:
         rows += train(args, env, own.get("hidden", Shac.hidden), seed)
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         _run.write_csv(out / "returns.csv", columns)

@@ -2,7 +2,7 @@
 
 Reads folders written by `python -m experiments.train` and `python -m experiments.bench.ppo`, and
 compares those of one environment: the goal is 90 % of the best return that PPO reached (the mean
-over its seeds), counted from the return of an untrained policy. Adds to what is stored: NAME.csv
+over its seeds). Adds to what is stored: NAME.csv
 (the table), .md, .json, NAME_curves.csv (every evaluation) and .png.
 
 Times are per seed and leave out evaluations and the start (what the first interval between
@@ -25,6 +25,7 @@ import numpy as np
 
 from experiments import _run
 from experiments._figures import figure
+from experiments._training_figures import limits
 
 RESULTS = Path(__file__).parent / "results"
 AXES = {"env_steps": "environment steps", "cpu_seconds": "s of one processor, per seed"}
@@ -41,7 +42,7 @@ class Args:
     name: str = "training"
     """of the files there"""
     goal: float = 0.9
-    """share of PPO's best gain over an untrained policy"""
+    """share of PPO's best return"""
 
 
 @dataclass
@@ -137,9 +138,9 @@ def first(curve: np.ndarray, goal: float, axis: np.ndarray) -> float:
 
 
 def goal_of(ppo: Curves, share: float) -> float:
-    """`share` of the way from an untrained policy's return to PPO's best, the mean over seeds."""
-    start, best = ppo.returns[:, 0].mean(), ppo.returns.max(axis=1).mean()
-    return float(start + share * (best - start))
+    """`share` of the best return of PPO, the mean over seeds; as far below one that is negative."""
+    best = ppo.returns.max(axis=1).mean()
+    return float(best - (1 - share) * abs(best))
 
 
 def row(run: Curves, goal: float) -> dict[str, Any]:
@@ -193,6 +194,7 @@ def draw(path: Path, runs: list[Curves], goals: dict[str, float]) -> None:
                 ax.set_xlabel(label)
                 ax.set_xscale("symlog", linthresh=1e4 if axis == "env_steps" else 1.0)
             line[0].set_ylabel(f"{name}: return")
+            line[0].set_ylim(*limits([run.returns for run in runs if run.env == name]))
             line[0].legend(loc="upper left", fontsize=7)
 
 
