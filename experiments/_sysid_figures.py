@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 
 from experiments._figures import COLORS, figure
 from experiments._sysid_report import Result
-from experiments._trajectories import Recording
 from experiments._validation import distances, predict
 
 
@@ -17,14 +16,13 @@ def draw(
     result: Result,
     mj_model: mujoco.MjModel,
     fitted: mujoco.MjModel,
-    recording: Recording,
 ) -> None:
     """Four panels, written to `path`."""
     with figure(path, nrows=2, ncols=2, figsize=(9.0, 6.4)) as (_, axes):
         _errors(axes[0, 0], result, 0, 1e3, "mean distance over a trajectory (mm)")
         _errors(axes[0, 1], result, 1, 1.0, "mean turn over a trajectory (degrees)")
         _parameters(axes[1, 0], result)
-        _one(axes[1, 1], result, mj_model, fitted, recording)
+        _one(axes[1, 1], result, mj_model, fitted)
 
 
 def _errors(axes: Axes, result: Result, column: int, unit: float, label: str) -> None:
@@ -32,9 +30,14 @@ def _errors(axes: Axes, result: Result, column: int, unit: float, label: str) ->
     if not result.before[:, column].any():
         axes.set_axis_off()
         return
-    sets = {"as given": result.before, "fitted": result.after}
-    if result.peer is not None and result.peer_after is not None:
-        sets[f"fitted by {result.peer.name}"] = result.peer_after
+    names = {
+        "as_recorded": "as given, recorded start",
+        "before": "as given",
+        "after": "fitted",
+        "refined": "refined",
+        "peer": f"fitted by {result.peer.name}" if result.peer else "",
+    }
+    sets = {names[key]: errors for key, errors in result.errors().items()}
     for (name, errors), color in zip(sets.items(), COLORS):
         values = np.sort(unit * errors[:, column])
         share = (np.arange(len(values)) + 0.5) / len(values)
@@ -67,14 +70,13 @@ def _one(
     result: Result,
     mj_model: mujoco.MjModel,
     fitted: mujoco.MjModel,
-    recording: Recording,
 ) -> None:
     """Distance from the measured positions over time, of the trajectory of middle error."""
-    order = np.argsort(result.after[:, 0])
+    order = np.argsort(result.best()[:, 0])
     trajectory = int(result.judged[order[len(order) // 2]])
-    backward = result.problem.backward
-    for name, model, color in (("as given", mj_model, COLORS[0]), ("fitted", fitted, COLORS[1])):
-        positions = predict(model, recording, trajectory, backward)
+    recording, backward = result.recording, result.problem.backward
+    for name, model, color in (("as given", mj_model, COLORS[1]), ("found", fitted, COLORS[3])):
+        positions = predict(model, recording, np.array([trajectory]), backward)[0]
         away = distances(model, recording, trajectory, positions)
         time = recording.dt * np.arange(1, len(away) + 1)
         axes.plot(time, 1e3 * away[:, 0], color=color, label=f"{name}: distance (mm)")

@@ -4,29 +4,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
 
 from experiments import _run
 from experiments._fitting import Point, Problem
 from experiments._intervals import Certainty
 from experiments._peer import PeerFit
-from experiments._trajectories import Windows
+from experiments._trajectories import Recording, Windows
+
+
+@dataclass
+class Refined:
+    """Where the search on the judged error ended, and its price."""
+
+    u: Float[np.ndarray, "P"]
+    evaluations: int
+    seconds: float
 
 
 @dataclass
 class Result:
-    """Everything found."""
+    """Everything found; errors are (n, 2), m and degrees, of the judged trajectories.
+
+    `recorded` are those of the model as given from the recorded start, all others from the start of
+    `recording`, which is smoothed if that was asked for.
+    """
 
     problem: Problem
+    recording: Recording
     windows: Windows
     judged: np.ndarray
     points: list[Point]
     seconds: list[float]
     sure: Certainty
+    recorded: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    refined: Refined | None = None
+    refined_after: np.ndarray | None = None
     peer: PeerFit | None = None
     peer_after: np.ndarray | None = None
     hindsight: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def errors(self) -> dict[str, np.ndarray]:
+        """What was judged, in the order in which it was found."""
+        sets = {
+            "as_recorded": self.recorded,
+            "before": self.before,
+            "after": self.after,
+            "refined": self.refined_after,
+            "peer": self.peer_after,
+        }
+        return {name: errors for name, errors in sets.items() if errors is not None}
+
+    def best(self) -> np.ndarray:
+        """Errors of the model that is written."""
+        return self.after if self.refined_after is None else self.refined_after
 
 
 def sentences(
@@ -79,6 +112,8 @@ def parameter_rows(result: Result) -> dict[str, list]:
         "relative_sd_noise": sure.white.tolist(),
         "relative_sd_trajectories": sure.sandwich.tolist(),
     }
+    if result.refined is not None:
+        rows["refined"] = np.asarray(table.values(result.refined.u)).tolist()
     if result.peer is not None:
         rows["peer"] = np.asarray(table.values(result.peer.u)).tolist()
     return rows
@@ -98,7 +133,11 @@ def summary(result: Result) -> dict:
         "seconds_of_first_evaluation": result.seconds[0],
         "correlation": result.sure.correlation,
     }
-    sets = {"before": result.before, "after": result.after}
+    if result.refined is not None:
+        numbers["refined"] = {
+            "evaluations": result.refined.evaluations,
+            "seconds": result.refined.seconds,
+        }
     if result.peer is not None and result.peer_after is not None:
         goal = 1.01 * result.points[-1].cost
         reached = [n for n, cost in result.peer.history if cost <= goal]
@@ -109,8 +148,9 @@ def summary(result: Result) -> dict:
             "evaluations_to_our_cost_within_1_percent": reached[0] if reached else None,
             "seconds": result.peer.seconds,
         }
-        sets["peer"] = result.peer_after
-    sets |= {f"hindsight {label}": errors for label, errors in result.hindsight.items()}
+    sets = result.errors() | {
+        f"hindsight {label}": errors for label, errors in result.hindsight.items()
+    }
     for name, errors in sets.items():
         low, middle, high = quartiles(errors)
         numbers[f"errors_{name}"] = {
@@ -129,28 +169,28 @@ def print_results(result: Result, said: list[str]) -> None:
     table = [
         {
             "parameter": name,
-            "start": f"{a:.4g}",
-            "fitted": f"{b:.4g}",
-            "95 % interval": f"{lo:.4g} to {hi:.4g}",
+            "start": f"{rows['start'][i]:.4g}",
+            "fitted": f"{rows['fitted'][i]:.4g}",
+            "95 % interval": f"{rows['low'][i]:.4g} to {rows['high'][i]:.4g}",
         }
-        for name, a, b, lo, hi in zip(
-            *(rows[k] for k in ("parameter", "start", "fitted", "low", "high"))
-        )
+        | {key: f"{rows[key][i]:.4g}" for key in ("refined", "peer") if key in rows}
+        for i, name in enumerate(rows["parameter"])
     ]
     _run.print_table("Parameters (in the lengths of the data: fitted.xml)", table)
-    sets = {"before": result.before, "after": result.after, "peer": result.peer_after}
     errors = [
         {
             "model": name,
             "position": f"{1e3 * np.median(e[:, 0]):.1f} mm",
             "rotation": f"{np.median(e[:, 1]):.2f} deg",
         }
-        for name, e in sets.items()
-        if e is not None
+        for name, e in result.errors().items()
     ]
     _run.print_table(f"Median error over {len(result.judged)} trajectories not fitted", errors)
     last = result.points[-1]
     print(f"{last.evaluations} evaluations, {result.seconds[-1]:.0f} s", end="")
+    if result.refined is not None:
+        n, took = result.refined.evaluations, result.refined.seconds
+        print(f"; refining: {n} and {took:.0f} s", end="")
     if result.peer is not None:
         print(
             f"; {result.peer.name}: {result.peer.evaluations} and {result.peer.seconds:.0f} s",

@@ -1,32 +1,45 @@
 """How well a model predicts recorded trajectories, simulated by MuJoCo itself."""
 
+import importlib
+import os
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 from jaxtyping import Float, Int
 
 from experiments._trajectories import Recording, angular
 
+# by name: MuJoCo's Python parts are typed, its compiled ones are not, and mypy cannot have both
+rollout = importlib.import_module("mujoco.rollout")
+Judge = Callable[[mujoco.MjModel], Float[np.ndarray, "n 2"]]
+
 
 def predict(
-    mj_model: mujoco.MjModel, recording: Recording, trajectory: int, backward: bool
-) -> Float[np.ndarray, "W nq"]:
-    """Positions that follow the first sample, simulated from it and sampled as the recording."""
-    rows = recording.rows(trajectory)
+    mj_model: mujoco.MjModel,
+    recording: Recording,
+    chosen: Int[np.ndarray, "n"],
+    backward: bool,
+) -> list[Float[np.ndarray, "W nq"]]:
+    """Positions that follow the first sample of each trajectory, sampled as the recording."""
     substeps = round(recording.dt / mj_model.opt.timestep)
-    data = mujoco.MjData(mj_model)
-    data.qpos, data.qvel = recording.qpos[rows.start], recording.qvel[rows.start]
+    first, count = recording.start[chosen], recording.length[chosen] - 1
+    qvel = recording.qvel[first].copy()
     if backward:
         # from the mean velocity over the sample before to the velocity now
-        for kind, first in zip(mj_model.jnt_type, mj_model.jnt_dofadr):
+        half = mj_model.opt.timestep * (substeps - 1) / 2
+        for kind, address in zip(mj_model.jnt_type, mj_model.jnt_dofadr):
             if kind == int(mujoco.mjtJoint.mjJNT_FREE):
-                half = mj_model.opt.timestep * (substeps - 1) / 2
-                data.qvel[first : first + 3] += mj_model.opt.gravity * half
-    positions = np.empty((rows.stop - rows.start - 1, mj_model.nq))
-    for k in range(len(positions)):
-        data.ctrl = recording.ctrl[rows.start + k]
-        mujoco.mj_step(mj_model, data, substeps)
-        positions[k] = data.qpos
-    return positions
+                qvel[:, address : address + 3] += mj_model.opt.gravity * half
+    state = np.concatenate([np.zeros((len(first), 1)), recording.qpos[first], qvel], axis=1)
+    ahead = np.minimum(np.arange(count.max()), count[:, None] - 1)
+    ctrl = np.repeat(recording.ctrl[first[:, None] + ahead], substeps, axis=1)
+    threads = [mujoco.MjData(mj_model) for _ in range(os.cpu_count() or 1)]
+    path, _ = rollout.rollout(
+        mj_model, threads, state, ctrl if mj_model.nu else None, nstep=substeps * count.max()
+    )
+    seen = path[:, substeps - 1 :: substeps, 1 : 1 + mj_model.nq]
+    return [positions[:n] for positions, n in zip(seen, count)]
 
 
 def distances(
@@ -43,12 +56,11 @@ def distances(
     return np.stack([place, turn], axis=1)
 
 
-def trajectory_errors(
-    mj_model: mujoco.MjModel, recording: Recording, chosen: Int[np.ndarray, "n"], backward: bool
-) -> Float[np.ndarray, "n 2"]:
-    """Mean distance (m) and mean turn (degrees) over each trajectory."""
-    errors = [
-        distances(mj_model, recording, i, predict(mj_model, recording, i, backward)).mean(axis=0)
-        for i in chosen
-    ]
-    return np.array(errors)
+def make_judge(recording: Recording, chosen: Int[np.ndarray, "n"], backward: bool) -> Judge:
+    """A model's mean distance (m) and mean turn (degrees) over each of the trajectories."""
+
+    def judge(mj_model: mujoco.MjModel) -> Float[np.ndarray, "n 2"]:
+        found = zip(chosen, predict(mj_model, recording, chosen, backward))
+        return np.array([distances(mj_model, recording, i, p).mean(axis=0) for i, p in found])
+
+    return judge

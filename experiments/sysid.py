@@ -4,8 +4,9 @@ Any parameters of a MuJoCo model (friction, contact stiffness and damping, mass,
 joint damping, ...) are fitted to measured positions by Gauss-Newton steps with exact Jacobians of
 the simulation, through its contacts. Trajectories are split into those to fit and those to judge
 the fit by. Reported are the values with 95 % intervals, what the data do not determine, and errors
-before and after, by MuJoCo itself, on the trajectories that were not used. The fitted MJCF is
-written as well, in the units of the data.
+before and after, by MuJoCo itself, on the trajectories that were not used. Where contact makes
+motion chaotic, derivatives miss the trend of the error of a whole trajectory; a search without them
+(`--refine`) follows the fit. The MJCF is written as well, in the units of the data.
 
 The defaults fit the ContactNets cube tosses: friction, contact stiffness (timeconst), contact
 damping (dampratio), the cube's size and inertia, and a length scale of the measurement.
@@ -25,14 +26,23 @@ import numpy as np
 import softsim
 from experiments import _run
 from experiments._fitting import Evaluate, Point, Problem, adam, levenberg_marquardt, make_evaluator
+from experiments._flight import start_in_flight
 from experiments._intervals import certainty
 from experiments._mjcf import in_shape, pick, to_mujoco, write_mjcf
 from experiments._parameters import make_table
 from experiments._peer import fit_peer
+from experiments._refine import deviation, evolve, make_cost
 from experiments._sysid_figures import draw
-from experiments._sysid_report import Result, parameter_rows, print_results, sentences, summary
+from experiments._sysid_report import (
+    Refined,
+    Result,
+    parameter_rows,
+    print_results,
+    sentences,
+    summary,
+)
 from experiments._trajectories import Recording, Windows, angular, cut, read
-from experiments._validation import trajectory_errors
+from experiments._validation import make_judge
 
 MODEL = Path(__file__).parent / "models" / "tossed_cube.xml"
 CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inertia:cube",
@@ -77,20 +87,25 @@ class Args:
     """where windows begin: at the measured state, or at one that is estimated near it"""
     velocity: Literal["backward", "instant"] = "backward"
     """recorded velocities are means over the sample before, or instantaneous"""
-    noise: tuple[float, float] = (0.0002, 0.2)
+    smooth: bool = True
+    """free bodies start with the velocity of a parabola through the rows before their first contact
+    instead of the recorded one"""
+    noise: tuple[float, float] = (0.003, 2.0)
     """assumed of positions, m and degrees; the level is estimated, only the ratio matters"""
     velocity_noise: tuple[float, float] = (0.02, 10.0)
     """of measured velocities, m/s and degrees/s; for estimated states"""
     robust: float = 2.0
     """error of a sample, in noise, from which the cost grows only as its logarithm"""
-    spread: float = 0.05
-    """of parameters between trajectories: 0.05 is 5 %. Keeps chaotic samples from dictating"""
+    spread: float = 0.2
+    """of parameters between trajectories: 0.2 is 20 %. Keeps chaotic samples from dictating"""
     optimiser: Literal["lm", "adam"] = "lm"
     """Levenberg-Marquardt; or Adam on random chunks, for large sets"""
     iterations: int = 30
     """at most"""
     rate: float = 0.1
     """of Adam, at first"""
+    refine: int = 300
+    """evaluations of a search on the judged error itself, from the fit on, in MuJoCo C; 0: none"""
     peer: bool = False
     """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
     hindsight: bool = False
@@ -104,7 +119,7 @@ class Args:
         for name in ("fit", "iterations", "robust", "rate", "default_prior"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected more than 0")
-        for name in ("window", "judge", "spread"):
+        for name in ("window", "judge", "spread", "refine"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected 0 or more")
         for name in ("noise", "velocity_noise"):
@@ -181,49 +196,72 @@ def minimise(
 def identify(
     args: Args, mj_model: mujoco.MjModel, recording: Recording
 ) -> tuple[Result, dict[str, np.ndarray]]:
-    """Fit and judge; also returns the fitted leaves of the model."""
+    """Fit and judge; also returns the leaves of the model that was found."""
     problem = make_problem(args, mj_model, recording)
     chosen, judged = split(args, recording)
+    judged = judged if len(judged) else chosen
+    recorded = make_judge(recording, judged, problem.backward)(mj_model)
+    if args.smooth:
+        recording = start_in_flight(recording, mj_model, problem.backward)
+    judge = make_judge(recording, judged, problem.backward)
+    find = lambda u: to_mujoco(mj_model, fitted_leaves(problem, mj_model, u))
     windows = cut(recording, chosen, args.window, args.windows == "first")
-    backward = problem.backward
     with _run.progress() as bar:
         points, seconds = minimise(args, problem, windows, make_evaluator(problem), bar)
-        sure = certainty(problem, points[-1], windows.trajectory)
-        leaves = fitted_leaves(problem, mj_model, points[-1].u)
-        judged = judged if len(judged) else chosen
-        before = trajectory_errors(mj_model, recording, judged, backward)
-        after = trajectory_errors(to_mujoco(mj_model, leaves), recording, judged, backward)
-        result = Result(problem, windows, judged, points, seconds, sure, before, after)
+        u = points[-1].u
+        result = Result(
+            problem, recording, windows, judged, points, seconds,
+            certainty(problem, points[-1], windows.trajectory), recorded, judge(mj_model),
+            judge(find(u)),
+        )  # fmt: skip
+        if args.refine:
+            result.refined = refine(args, mj_model, result, chosen, bar)
+            u = result.refined.u
+            result.refined_after = judge(find(u))
         if args.peer:
             task = bar.add_task("the peer", total=1, status="")
             variance = points[-1].blocks.variance
             measured = replace(problem, state_noise=jnp.zeros(0))
             result.peer = fit_peer(measured, windows, variance, mj_model, args.iterations)
-            other = to_mujoco(mj_model, fitted_leaves(problem, mj_model, result.peer.u))
-            result.peer_after = trajectory_errors(other, recording, judged, backward)
+            result.peer_after = judge(find(result.peer.u))
             bar.update(task, advance=1)
         if args.hindsight:
-            result.hindsight = hindsight(mj_model, recording, result, bar)
-    return result, leaves
+            result.hindsight = hindsight(mj_model, result, u, bar)
+    return result, fitted_leaves(problem, mj_model, u)
+
+
+def refine(
+    args: Args, mj_model: mujoco.MjModel, result: Result, chosen: np.ndarray, bar: _run.Progress
+) -> Refined:
+    """Lower the judged error of the fitted trajectories, from the better of fit and start."""
+    problem, begin = result.problem, time.perf_counter()
+    cost = make_cost(problem, mj_model, make_judge(result.recording, chosen, problem.backward))
+    task = bar.add_task("refining", total=args.refine, status="")
+    start = min((result.points[-1].u, result.points[0].u), key=cost)
+    for best in evolve(cost, start, deviation(result.sure), args.seed):
+        bar.update(task, completed=best.evaluations, status=f"error {best.cost:.3f} (log)")
+        if best.evaluations >= args.refine:
+            break
+    return Refined(best.u, best.evaluations, time.perf_counter() - begin)
 
 
 def hindsight(
-    mj_model: mujoco.MjModel, recording: Recording, result: Result, bar: _run.Progress
+    mj_model: mujoco.MjModel, result: Result, u: np.ndarray, bar: _run.Progress
 ) -> dict[str, np.ndarray]:
     """Errors of each trajectory with the best value of one parameter for it alone.
 
     No common value can do better: what is left is what this parameter cannot explain.
     """
-    problem, u = result.problem, result.points[-1].u
+    problem = result.problem
+    judge = make_judge(result.recording, result.judged, problem.backward)
     task = bar.add_task("hindsight", total=len(u), status="")
     insert = jax.jit(lambda u: pick(problem.table.insert(problem.model, u)))
     found = {}
     for i, label in enumerate(problem.table.labels):
-        errors = [result.after]
-        for step in HINDSIGHT:
+        errors = []
+        for step in (0.0, *HINDSIGHT):
             leaves = in_shape(insert(u + step * np.eye(len(u))[i]), mj_model)
-            fitted = to_mujoco(mj_model, leaves)
-            errors.append(trajectory_errors(fitted, recording, result.judged, problem.backward))
+            errors.append(judge(to_mujoco(mj_model, leaves)))
         found[label] = np.min(errors, axis=0)
         bar.update(task, advance=1, status=label)
     return found
@@ -234,9 +272,7 @@ def fitted_leaves(problem: Problem, mj_model: mujoco.MjModel, u) -> dict[str, np
     return in_shape(jax.jit(lambda u: pick(problem.table.insert(problem.model, u)))(u), mj_model)
 
 
-def write_results(
-    args: Args, mj_model: mujoco.MjModel, recording: Recording, result: Result, leaves: dict
-) -> None:
+def write_results(args: Args, mj_model: mujoco.MjModel, result: Result, leaves: dict) -> None:
     """metrics.json, parameters.csv, errors.csv, fitted.xml and the figure."""
     said = sentences(result, args.bounds, args.iterations)
     rows = parameter_rows(result)
@@ -244,27 +280,26 @@ def write_results(
     _run.write_json(args.out / "metrics.json", metrics)
     _run.write_csv(args.out / "parameters.csv", rows)
     columns = {"trajectory": result.judged}
-    sets = {"before": result.before, "after": result.after, "peer": result.peer_after}
-    for name, errors in sets.items():
-        if errors is not None:
-            columns |= {f"{name}_m": errors[:, 0], f"{name}_deg": errors[:, 1]}
+    for name, errors in result.errors().items():
+        columns |= {f"{name}_m": errors[:, 0], f"{name}_deg": errors[:, 1]}
     _run.write_csv(args.out / "errors.csv", columns)
     write_mjcf(args.out / "fitted.xml", args.model, mj_model, leaves)
-    fitted = to_mujoco(mj_model, leaves)
-    draw(args.out / "sysid.png", result, mj_model, fitted, recording)
+    draw(args.out / "sysid.png", result, mj_model, to_mujoco(mj_model, leaves))
     print_results(result, said)
 
 
 def main(args: Args) -> None:
     """Identify, and write what was found."""
     if args.quick:
-        args = replace(args, fit=6, judge=6, iterations=4, window=min(args.window or 20, 20))
+        args = replace(
+            args, fit=6, judge=6, iterations=4, window=min(args.window or 20, 20), refine=20
+        )
     _run.open_folder(args.out)
     with jax.enable_x64(True):
         mj_model = _run.load_model(args.model)
         recording = read(args.data, mj_model)
         result, leaves = identify(args, mj_model, recording)
-        write_results(args, mj_model, recording, result, leaves)
+        write_results(args, mj_model, result, leaves)
     print(f"Written to {args.out}: metrics.json, parameters.csv, errors.csv, fitted.xml, sysid.png")
 
 
