@@ -193,6 +193,7 @@ def draw(path: Path, runs: list[Curves], goals: dict[str, float]) -> None:
                     ax.axhline(goals[name], color="grey", ls=":", lw=1, label="goal")
                 ax.set_xlabel(label)
                 ax.set_xscale("symlog", linthresh=1e4 if axis == "env_steps" else 1.0)
+                ax.set_xlim(left=0)
             line[0].set_ylabel(f"{name}: return")
             line[0].set_ylim(*limits([run.returns for run in runs if run.env == name]))
             line[0].legend(loc="upper left", fontsize=7)
