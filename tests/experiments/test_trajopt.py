@@ -19,10 +19,10 @@ FILES = {"metrics.json", "losses.csv", "throws.csv", "losses.png"}
 
 
 def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    trajopt.main(Args(tmp_path, methods=("hard", "cem"), quick=True))
+    trajopt.main(Args(tmp_path, methods=("straight_through", "cem"), quick=True))
     assert {file.name for file in tmp_path.iterdir()} == FILES | {"throws.png"}
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics["methods"]) == {"hard", "cem"}
+    assert set(metrics["methods"]) == {"straight_through", "cem"}
     for method in metrics["methods"].values():
         assert method["throws_per_start"] == 16
         assert method["broken_gradients"] == 0
@@ -30,7 +30,7 @@ def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert metrics["versions"]["mujoco"] == mujoco.__version__
     rows = read_csv(tmp_path / "losses.csv")
     assert len(rows) == 2 * 4 * 2
-    assert "hard" in capsys.readouterr().out
+    assert "straight_through" in capsys.readouterr().out
 
 
 @pytest.mark.slow
