@@ -27,6 +27,28 @@ from softsim.softening import Part, Softening
 Evaluate = Callable[[np.ndarray, Poses, np.ndarray | float], tuple[np.ndarray, Hit, np.ndarray]]
 
 
+def _pair_function(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses], Hit], int]:
+    """The pair function of a case for one pose of both geoms, and how many contacts it returns."""
+    m, _ = model(case, x64)
+    (key,) = geom_groups(m)
+    entry = PAIRS[tuple(GeomType(t) for t in key.types)]
+    build = [shapes.builder(m, key, i) for i in (0, 1)]
+
+    def contacts(part: Part, pose: Poses) -> Hit:
+        one, two = (build[i](pose.pos[i], pose.mat[i], pose.size[i]) for i in (0, 1))
+        return entry.function(part, one, two)
+
+    return contacts, entry.ncon
+
+
+@cache
+def contacts_of(case: Case, mode: str) -> Callable[[float, Poses], Hit]:
+    """A function of softness and poses: the contacts alone, leaves (n, k, ...), float64."""
+    contacts, _ = _pair_function(case)
+    run = jax.jit(jax.vmap(lambda s, pose: contacts(Part(s, mode), pose), in_axes=(None, 0)))
+    return lambda softness, poses: jax.tree.map(np.asarray, run(np.float64(softness), poses))
+
+
 @cache
 def evaluator(case: Case, mode: str, x64: bool = True) -> Evaluate:
     """The pair function of a case and the gradient of a fixed random projection of its contacts.
@@ -36,21 +58,15 @@ def evaluator(case: Case, mode: str, x64: bool = True) -> Evaluate:
         (n, k, ...), and d phi / d shift (n, 18). A shift moves both geoms: two displacements (m),
         two rotation vectors (rad), two changes of size (m).
     """
-    m, _ = model(case, x64)
-    (key,) = geom_groups(m)
-    entry = PAIRS[tuple(GeomType(t) for t in key.types)]
-    build = [shapes.builder(m, key, i) for i in (0, 1)]
+    contacts, k = _pair_function(case, x64)
     rng = np.random.default_rng(1)
-    k = entry.ncon
     weights = rng.normal(size=k), rng.normal(size=(k, 3)), rng.normal(size=(k, 3, 3))
     weight_w = 0.1 * rng.normal(size=k)
 
     def phi(shift, pose, softness):
         move, turn, grow = shift.reshape(3, 2, 3)
-        pos, size = pose.pos + move, pose.size + grow
-        mat = jax.vmap(_turn)(turn, pose.mat)
-        one, two = (build[i](pos[i], mat[i], size[i]) for i in (0, 1))
-        hit = entry.function(Part(softness, mode), one, two)
+        moved = Poses(pose.pos + move, jax.vmap(_turn)(turn, pose.mat), pose.size + grow)
+        hit = contacts(Part(softness, mode), moved)
         a, b, c = (jnp.asarray(w, shift.dtype) for w in weights)
         value = jnp.sum(a * hit.dist) + jnp.sum(b * hit.pos) + 0.1 * jnp.sum(c * hit.frame)
         return value + jnp.sum(jnp.asarray(weight_w, shift.dtype) * hit.weight), hit

@@ -14,7 +14,7 @@ import numpy as np
 from experiments import _run
 from experiments._figures import figure
 from experiments.bench.contact_cases import CASES, Case, Poses, random_poses
-from experiments.bench.contact_checks import evaluator
+from experiments.bench.contact_checks import contacts_of
 
 # mode, softness, label, colour, line width: the hard line is wide and pale beneath the soft ones
 SETTINGS = (
@@ -53,7 +53,7 @@ def sweep(case: Case, points: int) -> tuple[np.ndarray, Poses]:
 
 def distance(case: Case, poses: Poses, mode: str, softness: float) -> np.ndarray:
     """m, of the deepest contact that is there."""
-    _, hit, _ = evaluator(case, mode)(np.zeros((len(poses.pos), 18)), poses, softness)
+    hit = contacts_of(case, mode)(softness, poses)
     deepest = np.min(np.where(hit.weight > 0.5, hit.dist, np.inf), axis=1)
     return np.where(np.isfinite(deepest), deepest, np.nan)
 
