@@ -7,7 +7,8 @@ over its seeds). Adds to what is stored: NAME.csv
 
 Times are per seed and leave out evaluations and the start (what the first interval between
 evaluations took beyond the median one, which is compilation). `experiments.train` trains its seeds
-together, PPO one after the other: the time of the former is divided by the number of seeds.
+together, PPO one after the other: the time of the former is divided by the number of seeds (that
+of the start is not).
 Processor time is what to compare where other programs share the machine.
 
     python -m experiments.bench training --runs runs/train/cartpole-shac runs/bench/ppo
@@ -83,8 +84,8 @@ def read(folder: Path) -> Curves:
     together = "algorithm" in metrics
     start = {}
     for name in ("seconds", "cpu_seconds"):
-        per_seed = columns[name] / (len(seeds) if together else 1)
-        columns[name], start[name] = without_start(per_seed)
+        times, start[name] = without_start(columns[name])
+        columns[name] = times / (len(seeds) if together else 1)
     about = {"start": start, "check": metrics.get("check", {}), "command": metrics["command"]}
     about |= {key: metrics[key] for key in ("machine", "versions", "algorithm") if key in metrics}
     settings = metrics["settings"]
