@@ -57,10 +57,15 @@ def _field(mj_model: mujoco.MjModel, name: str) -> np.ndarray:
 
 
 def to_mujoco(mj_model: mujoco.MjModel, leaves: dict[str, np.ndarray]) -> mujoco.MjModel:
-    """A copy of the compiled model with other values in these fields."""
+    """A copy of the compiled model with other values in these fields.
+
+    The constants that follow from them are computed again: MuJoCo takes the inertia of a lone free
+    body from those, not from `body_inertia`.
+    """
     fitted = copy.copy(mj_model)
     for name, values in leaves.items():
         _field(fitted, name)[...] = values
+    mujoco.mj_setConst(fitted, mujoco.MjData(fitted))
     return fitted
 
 

@@ -185,6 +185,21 @@ def test_parameters_start_at_the_model_and_reach_a_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(to_mujoco(mj_model, leaves).body_mass, fitted.body_mass, rtol=1e-5)
 
 
+def test_fitted_inertia_reaches_the_simulation() -> None:
+    """Of a lone free body too, whose mass matrix MuJoCo computes only once."""
+    mj_model = mujoco.MjModel.from_xml_path(str(sysid.MODEL))
+    table = make_table(mj_model, ("inertia:cube",), {}, {}, {}, 1.0)
+    leaves = pick(table.insert(softsim.put_model(mj_model), jnp.log(jnp.full(1, 2.0))))
+    fitted = to_mujoco(mj_model, in_shape(leaves, mj_model))
+    turned = []
+    for model in (mj_model, fitted):
+        data = mujoco.MjData(model)
+        data.qpos[2], data.qfrc_applied[3] = 1.0, 0.01
+        mujoco.mj_step(model, data, 10)
+        turned.append(data.qvel[3])
+    np.testing.assert_allclose(turned[0], 2 * turned[1], rtol=1e-6)
+
+
 def test_bounds_hold_and_inertia_stays_physical() -> None:
     mj_model = mujoco.MjModel.from_xml_string(ZOO)
     names = ("friction:box", "moments:box", "dmax:box")
