@@ -207,14 +207,18 @@ class Point:
 
 
 def levenberg_marquardt(
-    problem: Problem, windows: Windows, evaluate: Evaluate, tolerance: float = 1e-3
+    problem: Problem,
+    windows: Windows,
+    evaluate: Evaluate,
+    start: Float[np.ndarray, "P"] | None = None,
+    tolerance: float = 1e-3,
 ) -> Iterator[Point]:
-    """Points of decreasing cost, the start first; done when steps get shorter than `tolerance`.
+    """Points of decreasing cost, `start` (or 0) first; done when steps get below `tolerance`.
 
     Steps are in natural units of the coordinates: 1e-3 is 0.1 % of a positive parameter.
     """
     prior, slope = _prior_functions(problem.table)
-    u = np.zeros(problem.table.size)
+    u = np.zeros(problem.table.size) if start is None else start
     z = np.zeros((len(windows.mask), problem.state_noise.size))
     blocks = evaluate(u, z, windows)
     evaluations, damping = 1, 1e-3

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 MAX_SPEED = 20.0  # m/s; faster is taken for a wrong unit
+NO_JUMP = 0.005  # m between rows; less may be noise at a high rate
 UNEQUAL = 0.01  # of a time step
 NORM_ERROR = 1e-3  # of a quaternion
 DISAGREE = 0.5  # of the root mean square velocity
@@ -272,7 +273,7 @@ def _refuse_jumps(
     turns = angular(mj_model)
     unit = np.where(turns, "rad/s", "m/s")
     limit = np.where(turns, 0.5 * np.pi / dt, MAX_SPEED)
-    slack = np.where(turns, 0.1 * np.pi / dt, 1.0)
+    slack = np.where(turns, 0.1 * np.pi / dt, max(1.0, NO_JUMP / dt))
     for i, (a, n) in enumerate(zip(start, length)):
         speed = np.abs(moved[a + 1 : a + n])
         index = np.arange(n - 1)[:, None] + NEAR

@@ -168,13 +168,18 @@ def make_problem(args: Args, mj_model: mujoco.MjModel, recording: Recording) -> 
 
 
 def minimise(
-    args: Args, problem: Problem, windows: Windows, evaluate: Evaluate, bar: _run.Progress
+    args: Args,
+    problem: Problem,
+    windows: Windows,
+    evaluate: Evaluate,
+    bar: _run.Progress,
+    start: np.ndarray | None = None,
 ) -> tuple[list[Point], list[float]]:
-    """Run the optimiser; for Adam, a last pass over all windows."""
+    """Run the optimiser, LM from `start`; for Adam, a last pass over all windows."""
     points, seconds, begin = [], [], time.perf_counter()
     steps: Iterator[Point]
     if args.optimiser == "lm":
-        steps = levenberg_marquardt(problem, windows, evaluate)
+        steps = levenberg_marquardt(problem, windows, evaluate, start)
     else:
         steps = adam(problem, windows, evaluate, args.rate, args.seed)
     task = bar.add_task("fitting", total=args.iterations, status="compiling")
