@@ -5,6 +5,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from experiments._figures import COLORS, figure
 from experiments._sysid_report import Result
@@ -45,6 +46,7 @@ def _errors(axes: Axes, result: Result, column: int, unit: float, label: str) ->
         middle = np.median(values)
         axes.plot(values, share, dashed, color=color, label=f"{name}: median {middle:.3g}")
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     axes.set_ylabel("share of trajectories below")
     axes.set_title(f"{len(result.judged)} trajectories that were not fitted")
@@ -59,6 +61,10 @@ def _parameters(axes: Axes, result: Result) -> None:
     scale = np.where(start == 0, 1.0, start)
     middle, low, high = (x / scale for x in (sure.values, sure.low, sure.high))
     axes.errorbar(middle, at, xerr=[middle - low, high - middle], fmt="o", ms=4, capsize=3)
+    if result.refined is not None:
+        refined = np.asarray(table.values(result.refined.u)) / scale
+        axes.plot(refined, at, "x", color=COLORS[3], label="refined")
+        axes.legend()
     axes.axvline(1.0, color="black", lw=0.8)
     axes.set_yticks(at, table.labels)
     axes.set_xlabel("fitted value / start, with 95 % interval")

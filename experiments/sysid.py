@@ -104,7 +104,7 @@ class Args:
     """at most"""
     rate: float = 0.1
     """of Adam, at first"""
-    refine: int = 300
+    refine: int = 0
     """evaluations of a search on the judged error itself, from the fit on, in MuJoCo C; 0: none"""
     peer: bool = False
     """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
