@@ -34,7 +34,6 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "billiard": {"all": TOSS, "softness": {"preset": "straight_through", "reach": 0.1}},
     "planar_push": {
         "shac": QUICK | {"iterations": 200, "actor_rate": 0.01},
-        "softness": {"preset": "straight_through", "reach": 0.05},
     },
     "finger_turn": {"softness": {"preset": "straight_through", "reach": 0.05}},
     "hopper": {
