@@ -22,7 +22,7 @@ from experiments.bench.contact_cases import (
 )
 from softsim._mjx import geom_groups
 from softsim.collision import PAIRS, Hit, collide, shapes
-from softsim.softening import Part, Softening
+from softsim.softening import Mode, Part, Softening
 
 Evaluate = Callable[[np.ndarray, Poses, np.ndarray | float], tuple[np.ndarray, Hit, np.ndarray]]
 
@@ -42,7 +42,7 @@ def _pair_function(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses]
 
 
 @cache
-def contacts_of(case: Case, mode: str) -> Callable[[float, Poses], Hit]:
+def contacts_of(case: Case, mode: Mode) -> Callable[[float, Poses], Hit]:
     """A function of softness and poses: the contacts alone, leaves (n, k, ...), float64."""
     contacts, _ = _pair_function(case)
     run = jax.jit(jax.vmap(lambda s, pose: contacts(Part(s, mode), pose), in_axes=(None, 0)))
