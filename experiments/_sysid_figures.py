@@ -5,7 +5,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from experiments._figures import COLORS, figure
 from experiments._sysid_report import Result
@@ -46,11 +46,14 @@ def _errors(axes: Axes, result: Result, column: int, unit: float, label: str) ->
         middle = np.median(values)
         axes.plot(values, share, dashed, color=color, label=f"{name}: median {middle:.3g}")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(left=axes.get_xlim()[0] / 3)  # room for the legend
     axes.set_xlabel(label)
     axes.set_ylabel("share of trajectories below")
     axes.set_title(f"{len(result.judged)} trajectories that were not fitted")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left", fontsize=7)
 
 
 def _parameters(axes: Axes, result: Result) -> None:
@@ -90,4 +93,5 @@ def _one(
     axes.set_xlabel("time (s)")
     axes.set_ylabel("apart from the measurement")
     axes.set_title(f"trajectory {trajectory}, of middle error after the fit")
-    axes.legend()
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(loc="upper left", fontsize=7, ncols=2)

@@ -49,14 +49,16 @@ STUDIES = (
     Study(
         "study_billiard",
         "Billiards: contact from a distance",
-        "Without a second obstacle. A long reach also bends the gradient where balls do meet, and "
+        "Shots from one side only: from the other, the way to the target leads over a hill. A long "
+        "reach also bends the gradient where balls do meet, and "
         "nothing tells in advance which reach suits a task.",
     ),
     Study(
         "study_manifold",
         "A box turned over a plane: contact points and straight-through",
         "Softened contact points differ from MuJoCo's, by what the table says; the softness trades "
-        "one against the other.",
+        "one against the other. The soft support also wiggles some degrees away from flat, where "
+        "the hard one is straight, and its derivative has spikes there (lower left).",
     ),
     Study(
         "study_horizon",
