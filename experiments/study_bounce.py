@@ -217,15 +217,15 @@ def table(curves: list[Curve]) -> list[dict[str, str]]:
 
 def draw(path: Path, x: np.ndarray, curves: list[Curve], exact: Curve, shown: list[str]) -> None:
     """Outcome and gradient over the drop height, a row for each contact."""
-    size = {"ncols": 2, "nrows": 2, "figsize": (9.0, 6.4), "sharex": True, "sharey": "col"}
+    size = {"ncols": 2, "nrows": 2, "figsize": (8.0, 5.4), "sharex": True, "sharey": "col"}
     with figure(path, **size) as (_, axes):
         for row, contact in zip(axes, CONTACTS):
             some = [c for c in curves if c.contact == contact and c.name in shown]
             for c, color in zip(some, COLORS):
-                row[0].plot(x, c.value, color=color, label=c.name)
-                row[1].plot(x, c.gradient, color=color, label=c.name)
+                row[0].plot(x, c.value, color=color, lw=1, label=c.name)
+                row[1].plot(x, c.gradient, color=color, lw=1, label=c.name)
             row[1].plot(x, truth(curves, contact).differences, "k--", label="true slope")
-            row[0].set_title(f"force begins with {contact} (dmin {CONTACTS[contact]:g})")
+            row[0].set_title(f"{contact} of the force at first touch (dmin {CONTACTS[contact]:g})")
             row[0].set_ylabel("height at the end (m)")
             row[1].set_ylabel("d height at the end / d drop height")
             row[1].set_ylim(-4.0, 4.0)
@@ -233,8 +233,8 @@ def draw(path: Path, x: np.ndarray, curves: list[Curve], exact: Curve, shown: li
         axes[1, 1].plot(x, exact.gradient, "k:", label=exact.name)
         for panel in axes[1]:
             panel.set_xlabel("drop height (m)")
-        axes[0, 0].legend()
-        axes[1, 1].legend()
+        axes[0, 0].legend(fontsize=7)
+        axes[1, 1].legend(fontsize=7, frameon=True, loc="upper right")
 
 
 def findings(curves: list[Curve], exact: Curve, e: float, duration: float) -> list[str]:
