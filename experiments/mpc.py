@@ -281,13 +281,14 @@ def main(args: Args) -> None:
     _run.open_folder(args.out)
     records: list[Record] = []
     with jax.enable_x64(True), _run.progress() as bar:
+        made = _run.provenance(args)
         for name in dict.fromkeys(args.tasks):
             for method in dict.fromkeys(args.methods):
                 records += measure(args, name, method, bar)
                 _run.write_csv(args.out / "mpc.csv", dict(zip(Record._fields, zip(*records))))
     said = compare(args, records)
     rows = [r._asdict() for r in records]
-    metrics = {**_run.provenance(args), "runs": rows, "findings": said}
+    metrics = {**made, "runs": rows, "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
     draw(args.out / "mpc.png", records)
     print_results(records)

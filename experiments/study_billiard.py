@@ -199,6 +199,7 @@ def main(args: Args) -> None:
     _run.open_folder(args.out)
     angle = np.radians(np.linspace(-args.limit, args.limit, args.points))
     with jax.enable_x64(True), _run.progress() as bar:
+        made = _run.provenance(args)
         loss = make_loss(args)
         value, slopes = landscape(args, loss, angle)
         key = jax.random.split(jax.random.key(args.seed))
@@ -215,7 +216,7 @@ def main(args: Args) -> None:
     shots = {"vx": starts[:, 0], "vy": starts[:, 1]}
     shots |= {f"miss_m, {name_of(reach)}": found[-1] for reach, found in best.items()}
     _run.write_csv(args.out / "shots.csv", shots)
-    metrics = {**_run.provenance(args), "table": rows, "findings": said}
+    metrics = {**made, "table": rows, "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
     draw(args, angle, value, slopes, best)
     _run.print_table("Billiards with contact from a distance", rows)

@@ -270,6 +270,7 @@ def main(args: Args) -> None:
     _run.open_folder(args.out)
     x = np.linspace(args.low, args.high, args.points)
     with jax.enable_x64(True), _run.progress() as bar:
+        made = _run.provenance(args)
         curves = compute(args, x, bar)
         e, duration = closest_bounce(args, x, truth(curves, "no jump"))
         bounce = jax.value_and_grad(lambda h: ideal(h, e, duration, args.horizon))
@@ -283,7 +284,7 @@ def main(args: Args) -> None:
     _run.write_csv(args.out / "bounce.csv", columns)
     said = findings(curves, exact, e, duration)
     bounce_metrics = {"restitution": e, "contact_time_s": duration}
-    metrics = {**_run.provenance(args), **bounce_metrics, "table": rows, "findings": said}
+    metrics = {**made, **bounce_metrics, "table": rows, "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
     last = truth(curves, "jump").name
     shown = [curves[0].name, curves[len(args.timesteps) // 2].name, last]

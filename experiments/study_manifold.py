@@ -205,6 +205,7 @@ def main(args: Args) -> None:
     angle = np.radians(np.linspace(-args.limit, args.limit, args.points))
     sweeps: dict[str, Sweep] = {}
     with jax.enable_x64(True), _run.progress() as bar:
+        made = _run.provenance(args)
         task = bar.add_task("turning", total=len(MODES), status="")
         for mode in MODES:
             sweeps[mode] = sweep(args, mode, angle)
@@ -216,7 +217,7 @@ def main(args: Args) -> None:
     for mode, s in sweeps.items():
         columns |= {f"{mode}: support_m": s.support, f"{mode}: gradient": s.gradient}
     _run.write_csv(args.out / "manifold.csv", columns)
-    metrics = {**_run.provenance(args), "table": rows, "findings": said}
+    metrics = {**made, "table": rows, "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
     draw(args, angle, sweeps, trap)
     _run.print_table("Support of a box turned over a plane", rows)

@@ -3,10 +3,11 @@
 MuJoCo simulates tosses of a cube with known friction, contact stiffness and damping, inertia per
 mass and side length; poses are recorded with 1 mm and 1 degree of noise, velocities not at all.
 Mass itself cannot be told from free tosses, in which only its ratios to inertia and force matter;
-contact stiffness is a time, for the same reason. The fit starts from a model that is wrong in every
-parameter, and goes by stages: short windows after the release, whose errors are nearly linear in
-the parameters, then longer ones, then the whole tosses. This is repeated with new tosses, and
-errors and the coverage of the 95 % intervals are counted.
+contact stiffness is a time, for the same reason. Contact forces begin at zero (solimp dmin 0):
+where they begin with a jump, derivatives mislead the fit (see the bounce). The fit starts from a
+model that is wrong in every parameter, and goes by stages: short windows after the release, whose
+errors are nearly linear in the parameters, then longer ones, then the whole tosses. This is
+repeated with new tosses, and errors and the coverage of the 95 % intervals are counted.
 """
 
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def true_model() -> mujoco.MjModel:
     mj_model.geom("cube").friction[0] = TRUTH["friction:cube"]
     mj_model.geom("cube").solref[:] = TRUTH["timeconst:cube"], TRUTH["dampratio:cube"]
     mj_model.geom("cube").size[:] = TRUTH["size:cube"]
+    mj_model.geom("cube").solimp[[0, 2]] = 0.0, 0.01  # the force begins at zero, over 1 cm
     mj_model.body("cube").inertia[:] = TRUTH["inertia:cube"]
     mujoco.mj_setConst(mj_model, mujoco.MjData(mj_model))
     return mj_model
@@ -219,13 +221,14 @@ def main(args: Args) -> None:
         args = Args(args.out, repeats=1, tosses=4, samples=31, window=20)
     _run.open_folder(args.out)
     with jax.enable_x64(True), _run.progress() as bar:
+        made = _run.provenance(args)
         found = compute(args, bar)
     rows, said = table(found), findings(found)
     columns = {"repeat": np.arange(len(found["values"]))}
     for i, name in enumerate(TRUTH):
         columns |= {f"{name} {key}": found[key][:, i] for key in ("values", "low", "high")}
     _run.write_csv(args.out / "recovery.csv", columns)
-    metrics = {**_run.provenance(args), "table": rows, "findings": said}
+    metrics = {**made, "table": rows, "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
     draw(args.out / "recovery.png", found)
     _run.print_table("Recovery of known parameters", rows)

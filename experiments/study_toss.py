@@ -222,11 +222,12 @@ def main(args: Args) -> None:
         args = Args(args.out, ("sphere", "ellipsoid"), (1e-2, 1e-3), (1e-3, 1e-5), horizon=0.3)
     _run.open_folder(args.out)
     with jax.enable_x64(True), _run.progress() as bar:
+        made = _run.provenance(args)
         outcomes = compute(args, bar)
     rows, said = table(args, outcomes), findings(args, outcomes)
     fields = Outcome._fields
     _run.write_csv(args.out / "toss.csv", dict(zip(fields, zip(*outcomes))))
-    metrics = {**_run.provenance(args), "table": rows, "findings": said}
+    metrics = {**made, "table": rows, "findings": said}
     _run.write_json(args.out / "metrics.json", metrics)
     draw(args, outcomes)
     _run.print_table("Relative error of the gradient of a toss", rows)
