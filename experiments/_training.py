@@ -72,6 +72,8 @@ class Run:
     log: Log = field(default_factory=Log)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    best: tuple[Policy, np.ndarray] | None = None
+    """of every seed, the policy that scored best so far, and its score"""
 
     def __post_init__(self) -> None:
         self._update = eqx.filter_jit(
@@ -110,6 +112,8 @@ class Run:
         progress, state = _checkpoint.load(self.out / CHECKPOINT, self.about, like)
         self.log = Log.read(self.out, progress["iteration"])
         self.seconds, self.cpu_seconds = progress["seconds"], progress["cpu_seconds"]
+        _, policy = _checkpoint.load(self.out / POLICY, self.about, like.policy)
+        self.best = policy, np.array(progress["best"])
         return state
 
     def train(self, state: Any) -> Any:
@@ -160,6 +164,7 @@ class Run:
         """Returns of the present policies, one row per seed."""
         keys = eval_keys(self.eval_envs)
         score = self._evaluate(self.env, state.policy, keys)
+        self._keep_best(state.policy, np.mean(score.returns, axis=1))
         for i, seed in enumerate(self.seeds):
             self.log.returns.append(
                 {
@@ -171,15 +176,28 @@ class Run:
                 }
             )
 
+    def _keep_best(self, policy: Policy, returns: np.ndarray) -> None:
+        if self.best is None:
+            self.best = policy, returns
+            return
+        kept, record = self.best
+        better = returns > record
+        choose = lambda new, old: jax.numpy.where(
+            better.reshape(-1, *[1] * (new.ndim - 1)), new, old
+        )
+        self.best = jax.tree.map(choose, policy, kept), np.maximum(returns, record)
+
     def _save(self, state: Any, iteration: int) -> None:
         """Logs first: what is in them beyond the checkpoint is dropped when it is resumed."""
         self.log.write(self.out)
+        policy, record = self.best or (state.policy, np.full(len(self.seeds), -np.inf))
         progress = {
             "iteration": iteration,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
+            "best": record.tolist(),
         }
-        _checkpoint.save(self.out / POLICY, self.about, progress, state.policy)
+        _checkpoint.save(self.out / POLICY, self.about, progress, policy)
         _checkpoint.save(self.out / CHECKPOINT, self.about, progress, state)
 
     def _status(self) -> str:
@@ -202,6 +220,11 @@ class Run:
 def eval_keys(count: int) -> PRNGKeyArray:
     """The starts of every evaluation, the same throughout."""
     return jax.random.split(jax.random.key(2**31 - 1), count)
+
+
+def check_keys(count: int) -> PRNGKeyArray:
+    """Other starts than those by which the best policy was chosen."""
+    return jax.random.split(jax.random.key(2**31 - 2), count)
 
 
 def load_policy(path: Path, about: dict[str, Any], env: Env, config: Any, seed: int) -> Policy:

@@ -6,8 +6,9 @@
 
 Writes progress.csv (every update), returns.csv (every evaluation and seed), a checkpoint, the
 policy, curve.png and metrics.json; stopped at any time, it continues with --resume and ends with
-the same result. At the end the policy is read back and scored in softsim and in MuJoCo C, and a
-strip of images is drawn where MuJoCo can render.
+the same result. The policy kept is that of the best evaluation. At the end it is read back and
+scored from other starts in softsim and in MuJoCo C, and a strip of images is drawn where MuJoCo can
+render.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +25,7 @@ from experiments import _checkpoint, _run, apg, shac
 from experiments._presets import defaults
 from experiments._rollouts import evaluate
 from experiments._softness import Softness
-from experiments._training import CHECKPOINT, POLICY, Run, eval_keys, load_policy
+from experiments._training import CHECKPOINT, POLICY, Run, check_keys, load_policy
 from experiments._training_figures import draw_curve, draw_strip
 
 Algo = Literal["shac", "apg"]
@@ -122,7 +123,7 @@ def check(args: Args, run: Run) -> dict[str, Any]:
     The environment may train on faster physics than the published task has; the last score is on
     the published one.
     """
-    keys = eval_keys(args.check_episodes)
+    keys = check_keys(args.check_episodes)
     settings = defaults(args.env, args.algo)[0]
     plain = _published(settings)
     published = run.env if plain == settings else envs.make(args.env, **plain)
@@ -144,10 +145,10 @@ def _published(settings: dict[str, Any]) -> dict[str, Any]:
 
 def picture(args: Args, run: Run) -> str:
     """A strip of images of the best seed; a message where MuJoCo cannot render."""
-    last = run.log.returns[-len(run.seeds) :]
-    best = int(np.argmax([float(row["return"]) for row in last]))
+    assert run.best is not None
+    best = int(np.argmax(run.best[1]))
     policy = load_policy(run.out / POLICY, run.about, run.env, run.config, best)
-    episode = run_episode(run.env, policy, eval_keys(1)[0])
+    episode = run_episode(run.env, policy, check_keys(1)[0])
     return draw_strip(run.out / "strip.png", run.env, episode.qpos)
 
 
@@ -165,6 +166,7 @@ def main(args: Args) -> None:
     scores = check(args, run)
     strip = picture(args, run)
     last = run.log.returns[-len(run.seeds) :]
+    assert run.best is not None
     _run.write_json(
         out / "metrics.json",
         {
@@ -173,6 +175,7 @@ def main(args: Args) -> None:
             "env_steps_per_seed": run.config.iterations * run.config.steps_per_update,
             "seconds": run.seconds,
             "final_return": {str(row["seed"]): float(row["return"]) for row in last},
+            "best_return": {str(s): float(r) for s, r in zip(run.seeds, run.best[1])},
             "check": scores,
         },
     )
