@@ -15,6 +15,7 @@ from softsim.numerics import default_float
 Mode = Literal["hard", "smooth", "c0", "c1", "c2"]
 # Contacts are fully there at a depth of 1 % of the geom's radius: well above where bodies rest.
 MASK_SOFTNESS = 0.001
+MJX_SKIN = 1e-3  # m
 Method = Literal["softsort", "neuralsort", "ot", "sorting_network", "lapsum"]
 MODES: tuple[str, ...] = ("hard", "smooth", "c0", "c1", "c2")
 
@@ -28,6 +29,10 @@ class Part(eqx.Module):
             "hard".
         mode: static, the smoothness of the soft operators ("hard" switches off the softening).
         method: static, the `softjax_ops` method behind a soft index.
+        skin: m, traced; a plane or height field touches the vertices of a box or mesh that are
+            this close to the deepest one. MJX takes 1 mm; a skin as long as the shape takes every
+            vertex below the plane, as MuJoCo C does, which matters where contacts give way by more
+            than 1 mm. Read by the collision part.
 
     The soft operators of the modes c0, c1 and c2 switch over +-5 times their softness.
     """
@@ -35,11 +40,13 @@ class Part(eqx.Module):
     softness: Float[Array, ""] = eqx.field(converter=default_float, default=0.1)
     mode: Mode = eqx.field(static=True, default="hard")
     method: Method = eqx.field(static=True, default="softsort")
+    skin: Float[Array, ""] = eqx.field(converter=default_float, default=MJX_SKIN)
 
     def __check_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode: got {self.mode!r}, expected one of {', '.join(MODES)}")
         _refuse("softness", self.softness, lambda s: s > 0, "a positive number")
+        _refuse("skin", self.skin, lambda s: (s >= 0) & np.isfinite(s), "a length of at least 0 m")
 
     def below_zero(
         self, x: Float[Array, "*n"], scale: Float[Array, "*n"] | float

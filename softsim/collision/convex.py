@@ -4,7 +4,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
-import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.manifold import (
     at_least,
@@ -13,12 +12,11 @@ from softsim.collision.manifold import (
     saturate,
     soft_max,
     unique,
+    within_skin,
 )
-from softsim.collision.numerics import frame, soft, unit
+from softsim.collision.numerics import frame, unit
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.softening import Part
-
-SKIN = 1e-3  # m; MJX takes the vertices this close to the deepest one
 
 
 @pair(GeomType.PLANE, GeomType.BOX, ncon=4)
@@ -34,7 +32,7 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     n = convex.mat.T @ plane.mat[:, 2]
     depth = (convex.mat.T @ (plane.pos - convex.pos) - convex.vert) @ n
     deepest = soft_max(part, depth, size)
-    skin = sj.clip(deepest, 0.0, SKIN, **soft(part, size))
+    skin = within_skin(part, deepest, size)
     index = four_points(part, convex.vert, at_least(part, depth, deepest - skin, 2 * size), n, size)
 
     dist = -pick(index, depth)

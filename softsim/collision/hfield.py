@@ -18,7 +18,7 @@ from mujoco.mjx import GeomType
 import softjax_ops as sj
 from softsim.collision.capsule_convex import capsule_near
 from softsim.collision.contract import Convex, Geom, HField, Hit, pair
-from softsim.collision.convex import SKIN, settled, sphere_near
+from softsim.collision.convex import settled, sphere_near
 from softsim.collision.convex_convex import convex_near
 from softsim.collision.manifold import (
     at_least,
@@ -29,6 +29,7 @@ from softsim.collision.manifold import (
     saturate,
     soft_max,
     unique,
+    within_skin,
 )
 from softsim.collision.numerics import frame, soft, unit
 from softsim.collision.polygon import inradius
@@ -139,7 +140,7 @@ def _collide(
     )
     far = 4 * jnp.sqrt(jnp.sum(depth**2))
     deepest = soft_max(part, depth - far * ruled_out(weight), size)
-    skin = sj.clip(deepest, 0.0, SKIN, **soft(part, size))
+    skin = within_skin(part, deepest, size)
     member = weight * at_least(part, depth, deepest - skin, 2 * size)
     index = four_points(part, pos, member, jnp.mean(normal, axis=0), size)
 

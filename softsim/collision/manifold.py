@@ -97,6 +97,11 @@ def at_least(
     return sj.greater_equal(x, bound - PLATEAU * width(part, scale), **soft(part, EDGE * scale))
 
 
+def within_skin(part: Part, deepest: Float[Array, ""], size: Float[Array, ""]) -> Float[Array, ""]:
+    """How much less deep than the deepest a touching point may be: the skin, or touch itself."""
+    return sj.clip(deepest, 0.0, part.skin.astype(deepest.dtype), **soft(part, size))
+
+
 def ruled_out(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """How far a candidate is to be kept from being chosen: not at all if it is rather true."""
     return 1 - saturate(2 * truth)
@@ -119,6 +124,8 @@ def first_max(
     part: Part, score: Float[Array, " n"], scale: Float[Array, ""] | float = 1.0
 ) -> Float[Array, " n"]:
     """Soft argmax whose ties go to the first; `scale` is that of the scores."""
+    if part.mode == "hard":  # the same, and cheaper to compile
+        return jax.nn.one_hot(jnp.argmax(score), score.size, dtype=score.dtype)
     return first(at_least(part, score, soft_max(part, score, scale), scale))
 
 
@@ -164,6 +171,8 @@ def four_points(
         normal: unit, of the plane in which the area is measured.
         size: m, of the shapes; points closer than a width count as one.
     """
+    if part.mode == "hard":  # a hard choice has no derivative, which XLA would find out slowly
+        points, member, normal, size = jax.lax.stop_gradient((points, member, normal, size))
     tiny = (1e-6 * size + width(part, 2 * size)) ** 2
 
     def furthest(distance: Float[Array, " n"], share: float) -> Float[Array, " n"]:

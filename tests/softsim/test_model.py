@@ -66,6 +66,7 @@ def test_put_data_of_another_model():
         (lambda: softsim.Part(-0.1, "smooth"), "softness: got -0.1"),
         (lambda: softsim.Part(float("nan"), "smooth"), "softness: got nan"),
         (lambda: softsim.Part(0.1, "soft"), "mode: got 'soft', expected one of hard, smooth"),
+        (lambda: softsim.Part(skin=-1.0), "skin: got -1.0"),
         (lambda: softsim.Softening(reach=-1.0), "reach: got -1.0"),
         (lambda: softsim.Softening.soft(reach=float("nan")), "reach: got nan"),
     ],
