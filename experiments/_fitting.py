@@ -34,8 +34,7 @@ from experiments._trajectories import Windows
 from softsim.derivatives import difference_pos
 from softsim.integrators import integrate_pos
 
-# all touching corners, as in MuJoCo C, which made or judges the trajectories; MJX drops some
-SOFTENING = softsim.Softening(collision=softsim.Part(skin=1.0))
+SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
 CHUNK = 128  # windows per call; the last call is filled up with masked ones
 
 
@@ -91,7 +90,8 @@ class Problem(eqx.Module):
             qpos = integrate_pos(m, qpos, offset[:nv], jnp.ones(()))
             qvel = qvel + offset[nv:]
         ctrl = jnp.repeat(jnp.asarray(window.ctrl), self.substeps, axis=0)
-        _, path = softsim.rollout(m, self.data.replace(qpos=qpos, qvel=qvel), ctrl, SOFTENING)
+        corners = softsim.Softening(collision=softsim.Part(skin=jnp.asarray(SKIN)))
+        _, path = softsim.rollout(m, self.data.replace(qpos=qpos, qvel=qvel), ctrl, corners)
         seen = path.qpos[self.substeps - 1 :: self.substeps]
         apart = jax.vmap(lambda a, b: difference_pos(m, a, b))(jnp.asarray(window.qpos), seen)
         return jnp.where(window.mask[:, None], apart / self.noise, 0.0)
