@@ -64,9 +64,10 @@ class Ant(Env):
             "contact": gymnasium_models.cost(self.contact_cost, _clipped_forces(after).ravel()),
         }
 
-    def terminated(self, data):
+    def margin(self, data):
+        height = data.qpos[2]
         finite = jnp.all(jnp.isfinite(jnp.concatenate([data.qpos, data.qvel])))
-        return ~((data.qpos[2] >= 0.2) & (data.qpos[2] <= 1.0) & finite)
+        return jnp.where(finite, jnp.minimum((height - 0.2) / 0.4, (1.0 - height) / 0.4), -1.0)
 
 
 def _clipped_forces(data):

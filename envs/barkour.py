@@ -85,9 +85,9 @@ class Barkour(Env):
         }
         return {name: self.dt * term for name, term in terms.items()}
 
-    def terminated(self, data):
+    def margin(self, data):
         up = _into_body(data.qpos[3:7], jnp.array([0.0, 0.0, 1.0]))[2]
-        return (up < 0.5) | (data.qpos[2] < 0.08)
+        return jnp.minimum((up - 0.5) / 0.5, (data.qpos[2] - 0.08) / 0.12)
 
     def _torque(self, data):
         """N m, of the servos at the end of the step."""

@@ -30,8 +30,9 @@ class State(eqx.Module):
         done: 1.0 where the episode ended with the last step, else 0.0.
         metrics: the terms of the reward by name; they add up to `reward`.
         info: `steps` taken in this episode; `truncation`, 1.0 where only the time limit ended it;
-            `action`, the last; `key`, for the next episode; `model`, the randomised leaves of the
-            model; and what the task draws for an episode, such as a target.
+            `margin`, how far it is from failing; `action`, the last; `key`, for the next episode;
+            `model`, the randomised leaves of the model; and what the task draws for an episode,
+            such as a target.
     """
 
     data: mjx.Data
@@ -53,7 +54,7 @@ class Env:
 
     `reset` and `step` work on one environment: `jax.vmap` gives a batch. A subclass says what the
     task is by `load`, `start`, `observe` and `reward`, and where needed `task`, `act`, `finish` and
-    `terminated`.
+    `margin`.
 
     Attributes:
         mj_model: static; the same model for MuJoCo C.
@@ -166,9 +167,13 @@ class Env:
         """The terms of the reward, by name."""
         raise NotImplementedError
 
+    def margin(self, data: mjx.Data) -> Float[Array, ""]:
+        """How far the episode is from failing: 1 well away from it, by default always."""
+        return jnp.ones(())
+
     def terminated(self, data: mjx.Data) -> Bool[Array, ""]:
-        """Whether the episode has failed, and no further reward can come."""
-        return jnp.zeros((), bool)
+        """Whether the episode has failed, and no further reward can come: no margin is left."""
+        return ~(self.margin(data) > 0)
 
     @property
     def dt(self) -> float:
@@ -199,6 +204,7 @@ class Env:
         info |= {"key": following, "model": leaves}
         env = self._with(leaves)
         data = env.finish(env.start(for_start))
+        info["margin"] = self.margin(data)
         terms = jax.eval_shape(lambda d: env.reward(d, action, d, info), data)
         metrics = {name: jnp.zeros(()) for name in terms}
         zero = jnp.zeros(())
@@ -223,6 +229,7 @@ class Env:
         truncated = (steps >= self.episode_length) & ~ended
         info = state.info | {"steps": steps, "action": action}
         info["truncation"] = truncated.astype(data.qpos.dtype)
+        info["margin"] = self.margin(data)
         done = (ended | truncated).astype(data.qpos.dtype)
         reward = jnp.sum(jnp.stack(list(metrics.values())))
         return State(data, self.observe(data, info), reward, done, metrics, info)

@@ -50,7 +50,8 @@ class Hopper(Env):
             "ctrl": gymnasium_models.cost(self.ctrl_cost, action),
         }
 
-    def terminated(self, data):
+    def margin(self, data):
         height, pitch = data.qpos[1:3]
-        inside = jnp.all(jnp.abs(jnp.concatenate([data.qpos[2:], data.qvel])) < 100)
-        return ~((height > 0.7) & (jnp.abs(pitch) < 0.2) & inside)
+        bounded = 100 - jnp.abs(jnp.concatenate([data.qpos[2:], data.qvel]))
+        upright = jnp.minimum((height - 0.7) / 0.55, 1 - jnp.abs(pitch) / 0.2)
+        return jnp.minimum(upright, jnp.min(bounded))

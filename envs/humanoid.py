@@ -71,8 +71,9 @@ class Humanoid(Env):
             "contact": jnp.maximum(contact, -10.0),
         }
 
-    def terminated(self, data):
-        return ~((data.qpos[2] > 1.0) & (data.qpos[2] < 2.0))
+    def margin(self, data):
+        height = data.qpos[2]
+        return jnp.minimum((height - 1.0) / 0.4, (2.0 - height) / 0.6)
 
     def _centre(self, data):
         """Centre of mass of all bodies, m."""

@@ -23,6 +23,7 @@ class Walker2d(Hopper):
         gymnasium_models.limit_solver(mj_model)
         return mj_model
 
-    def terminated(self, data):
+    def margin(self, data):
         height, pitch = data.qpos[1:3]
-        return ~((height > 0.8) & (height < 2.0) & (jnp.abs(pitch) < 1.0))
+        upright = jnp.minimum((height - 0.8) / 0.45, 1 - jnp.abs(pitch))
+        return jnp.minimum(upright, (2.0 - height) / 0.75)

@@ -23,6 +23,7 @@ class Path(NamedTuple):
     reward: Float[Array, "T N"]
     done: Float[Array, "T N"]
     truncation: Float[Array, "T N"]
+    margin: Float[Array, "T N"]
     final_obs: Float[Array, "T N obs"]
 
 
@@ -46,7 +47,10 @@ def unroll(
     def one(state: State, noise: Float[Array, " nu"]) -> tuple[State, Path]:
         u = policy.actor.sample(policy.normalizer(state.obs), noise)
         after = step(state, jnp.tanh(u))
-        path = Path(state.obs, u, after.reward, after.done, after.info["truncation"], after.obs)
+        info = after.info
+        path = Path(
+            state.obs, u, after.reward, after.done, info["truncation"], info["margin"], after.obs
+        )
         return reset_where_done(env, after), path
 
     def body(state: State, x: tuple) -> tuple[State, Path]:

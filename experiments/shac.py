@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+import softjax_ops as sj
 from envs import Env, State
 from experiments._networks import Actor, Critic, Normalizer, Policy
 from experiments._rollouts import Path, unroll
@@ -56,6 +57,9 @@ class Shac:
     """batches per pass"""
     target_keep: float = 0.2
     """share of the target critic that an update keeps"""
+    fading: float = 0.1
+    """of survival: width in which the end of an episode by failure is smoothed, in the derivative
+    only and in units of the environment's margin; 0: failing has no derivative"""
     max_norm: float = 1.0
     """the gradient of the policy is shortened to this length"""
     init_std: float = 0.37
@@ -74,6 +78,8 @@ class Shac:
         for name in ("iterations", "num_envs", "horizon", "groups", "actor_rate", "critic_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
+        if not self.fading >= 0:
+            raise ValueError(f"fading: got {self.fading}, expected at least 0")
         if self.estimator == "mixed" and (self.groups < 2 or self.num_envs % self.groups):
             raise ValueError(
                 f"groups: got {self.groups}, expected at least 2 that divide {self.num_envs} "
@@ -235,7 +241,8 @@ def first_order(
 
     def loss(actor: Actor) -> tuple[Float[Array, ""], tuple[State, Path]]:
         end, path = unroll(env, Policy(actor, state.normalizer), start, noise)
-        return -objective(config, path, value_after(state, path)), (end, path)
+        gained = objective(config, path, value_after(state, path))
+        return -gained - survival(config, state, path), (end, path)
 
     gradient, (end, path) = eqx.filter_grad(loss, has_aux=True)(state.actor)
     return Piece(gradient, path, end)
@@ -288,6 +295,25 @@ def objective(config: Shac, path: Path, after: Float[Array, "T N"]) -> Float[Arr
     ends = path.done.at[-1].set(1.0)
     gained = path.reward + config.discount * ends * after
     return jnp.sum(discounts(config, path) * gained) / path.reward.size
+
+
+def survival(config: Shac, state: TrainState, path: Path) -> Float[Array, ""]:
+    """Zero, with the derivative of what the policy stands to lose by failing, per step.
+
+    The end of an episode is a step in the return, of the height of all that would have followed,
+    and no derivative of the physics sees it: a policy would gain speed by falling. Its truth value
+    is therefore differentiated as a soft one.
+    """
+    if not config.fading:
+        return jnp.zeros(())
+    alive = sj.greater(path.margin, 0.0, softness=config.fading, mode="smooth")
+    value = values(state.target, state.normalizer(path.final_obs))
+    onward = jnp.roll(td_lambda(config, value_after(state, path), path), -1, axis=0)
+    mixed = (1 - config.td_lambda) * value + config.td_lambda * onward
+    ends = path.done.at[-1].set(1.0)
+    worth = jnp.maximum(jnp.where(ends > 0, value, mixed), 0.0)
+    lost = jax.lax.stop_gradient(discounts(config, path) * config.discount * worth)
+    return jnp.sum(lost * (alive - jax.lax.stop_gradient(alive))) / path.reward.size
 
 
 def td_lambda(config: Shac, after: Float[Array, "T N"], path: Path) -> Float[Array, "T N"]:

@@ -66,6 +66,8 @@ class Args:
     """share of softness and reach left at the end of the training"""
     estimator: str | None = None
     """of SHAC's policy gradient: first, zeroth (no physics derivative), mixed"""
+    fading: float | None = None
+    """SHAC: width in which failing is smoothed, in the derivative only; 0: it has no derivative"""
     eval_every: int = 20
     """updates between evaluations; a checkpoint is written with each"""
     eval_envs: int = 16
@@ -80,8 +82,9 @@ class Args:
         if self.algo not in ALGOS:
             raise ValueError(f"--algo {self.algo}: there are {', '.join(get_args(Algo))}")
         defaults(self.env, self.algo)
-        if self.estimator is not None and self.algo != "shac":
-            raise ValueError(f"--estimator is of shac, not of {self.algo}")
+        for name in ("estimator", "fading"):
+            if getattr(self, name) is not None and self.algo != "shac":
+                raise ValueError(f"--{name} is of shac, not of {self.algo}")
 
 
 def configure(args: Args) -> tuple[dict[str, Any], Any]:

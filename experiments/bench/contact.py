@@ -16,7 +16,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 
@@ -26,6 +26,7 @@ from experiments.bench.contact_cases import CASES, Case
 from softsim.softening import Mode
 
 NAMES = tuple(case.name for case in CASES)
+Check = Literal["parity", "finite", "gradient", "sweep", "limit"]
 Row = dict[str, float | str]
 
 
@@ -37,6 +38,8 @@ class Args:
     """folder for contact.json, contact.csv and contact.md; what is there is added to"""
     pairs: tuple[str, ...] = NAMES
     """which pairs (first-second)"""
+    checks: tuple[Check, ...] = get_args(Check)
+    """which checks"""
     poses: int = 1000
     """random poses for parity and gradients; ten times as many for finiteness"""
     modes: tuple[Mode, ...] = ("hard", "smooth", "c0", "c1", "c2")
@@ -79,22 +82,22 @@ def main(args: Args) -> None:
 
 
 def measure(case: Case, args: Args):
-    """All checks of one pair in the chosen modes, as flat columns of its row."""
+    """The chosen checks of one pair in the chosen modes, as flat columns of its row."""
     for bits in args.bits:
-        if "hard" in args.modes:
+        if "parity" in args.checks and "hard" in args.modes:
             yield _prefixed(f"hard{bits}", checks.check_hard_parity(case, args.poses, bits == 64))
-        for mode in args.modes:
+        for mode in args.modes if "finite" in args.checks else ():
             share = checks.check_finite(case, 10 * args.poses, mode, bits == 64)
             yield {f"finite{bits} {mode}": share, f"poses {mode}": args.poses}
     if 64 not in args.bits:
         return
     for mode in args.modes:
-        if mode != "hard":
+        if "gradient" in args.checks and mode != "hard":
             yield _prefixed(f"gradient {mode}", checks.check_gradient(case, args.poses, mode))
-        if mode in ("hard", "smooth"):
+        if "sweep" in args.checks and mode in ("hard", "smooth"):
             sweep = checks.check_continuity(case, mode, sweeps=args.sweeps)
             yield _prefixed(f"sweep {mode}", sweep) | {f"sweeps {mode}": args.sweeps}
-    if "smooth" in args.modes:
+    if "limit" in args.checks and "smooth" in args.modes:
         yield _prefixed("limit", checks.check_convergence(case, "smooth", args.poses))
 
 

@@ -131,17 +131,26 @@ def model(case: Case, x64: bool = True) -> tuple[mjx.Model, mjx.Data]:
 
 
 def exact_distance(case: Case, poses: Poses) -> Float[np.ndarray, " n"]:
-    """m, signed distance of the two geoms by MuJoCo's own convex collider."""
+    """m, signed distance of the two geoms by MuJoCo's own convex collider.
+
+    Of a height field it is that of the deepest contact with any of its prisms, 0.5 m away at most:
+    `mj_geomDistance` ignores the relief.
+    """
     m = copy.copy(mujoco_model(case))
     d = mujoco.MjData(m)
     mujoco.mj_forward(m, d)
     m.geom_rbound[:] = 1.0
+    m.geom_margin[:] = 0.25
     found = np.zeros(len(poses.pos))
     for i in range(len(found)):
         m.geom_size[:] = poses.size[i]
         d.geom_xpos[:] = poses.pos[i]
         d.geom_xmat[:] = poses.mat[i].reshape(2, 9)
-        found[i] = mujoco.mj_geomDistance(m, d, 0, 1, 100.0, np.zeros(6))
+        if case.first == "hfield":
+            mujoco.mj_collision(m, d)
+            found[i] = np.min(d.contact.dist, initial=0.5)
+        else:
+            found[i] = mujoco.mj_geomDistance(m, d, 0, 1, 100.0, np.zeros(6))
     return found
 
 

@@ -17,7 +17,9 @@ from experiments._softness import Softness
 rng = np.random.default_rng(0)
 
 
-def path(done: list[float], truncation: list[float] | None = None) -> Path:
+def path(
+    done: list[float], truncation: list[float] | None = None, margin: list[float] | None = None
+) -> Path:
     """One environment, observations of size 1."""
     steps = len(done)
     column = lambda x: jnp.array(x, float)[:, None]
@@ -27,6 +29,7 @@ def path(done: list[float], truncation: list[float] | None = None) -> Path:
         reward=column(rng.normal(size=steps)),
         done=column(done),
         truncation=column(truncation or [0.0] * steps),
+        margin=column(margin or [1.0] * steps),
         final_obs=jnp.zeros((steps, 1, 1)),
     )
 
@@ -57,6 +60,26 @@ def test_td_lambda_by_its_definition() -> None:
     r0 = r[0] + g * ((1 - lam) * 1.0 + lam * r1)
     targets = shac.td_lambda(CONFIG, after, p)[:, 0]
     np.testing.assert_allclose(targets, [r0, r1, r2, last])
+
+
+def test_failing_costs_what_would_have_followed(trained: tuple) -> None:
+    """The value is untouched; the derivative is that of a soft truth value times the stake."""
+    config, _, state = trained
+    config = dataclasses.replace(config, fading=0.1, discount=0.9, td_lambda=1.0)
+    critic = jax.tree.map(jnp.zeros_like, state.target)  # values nothing, but for its bias
+    critic = eqx.tree_at(lambda c: c.net.layers[-1].bias, critic, jnp.array([5.0]))
+    state = eqx.tree_at(lambda s: s.target, state, critic)
+    p = path([0, 1, 0], margin=[0.05, -0.02, 0.5])._replace(final_obs=jnp.zeros((3, 1, 3)))
+
+    def lost(margin):
+        return shac.survival(config, state, p._replace(margin=margin))
+
+    value, slope = jax.value_and_grad(lost)(p.margin)
+    assert value == 0
+    # the reward of step 1 is at stake in step 0, the critic's value where a piece ends
+    stake = jnp.array([0.9 * max(float(p.reward[1, 0]), 0.0), 0.81 * 5.0, 0.9 * 5.0])
+    soft = lambda x: jax.nn.sigmoid((x - 1e-10) / 0.1)
+    np.testing.assert_allclose(slope[:, 0], stake * jax.vmap(jax.grad(soft))(p.margin[:, 0]) / 3)
 
 
 def test_normalizer_merges_batches() -> None:
