@@ -39,7 +39,16 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "hopper": {
         "env": FAST,
         "all": {"hidden": (64, 64)},
-        "shac": QUICK | {"iterations": 1000, "actor_rate": 5e-3, "critic_rate": 2e-3},
+        # half a second ahead, and gently: large steps saturate the actions of a first great leap
+        "shac": QUICK
+        | {
+            "iterations": 400,
+            "horizon": 64,
+            "actor_rate": 1e-3,
+            "critic_rate": 2e-3,
+            "discount": 0.995,
+            "init_std": 0.5,
+        },
     },
     "walker2d": {"env": FAST, "all": LOCOMOTION},
     "half_cheetah": {"all": LOCOMOTION},
