@@ -204,7 +204,7 @@ class Env:
         info |= {"key": following, "model": leaves}
         env = self._with(leaves)
         data = env.finish(env.start(for_start))
-        info["margin"] = self.margin(data)
+        info["margin"] = env.margin(data)
         terms = jax.eval_shape(lambda d: env.reward(d, action, d, info), data)
         metrics = {name: jnp.zeros(()) for name in terms}
         zero = jnp.zeros(())

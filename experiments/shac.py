@@ -311,6 +311,7 @@ def survival(config: Shac, state: TrainState, path: Path) -> Float[Array, ""]:
     onward = jnp.roll(td_lambda(config, value_after(state, path), path), -1, axis=0)
     mixed = (1 - config.td_lambda) * value + config.td_lambda * onward
     ends = path.done.at[-1].set(1.0)
+    # nobody is to learn to fail where only losses are expected
     worth = jnp.maximum(jnp.where(ends > 0, value, mixed), 0.0)
     lost = jax.lax.stop_gradient(discounts(config, path) * config.discount * worth)
     return jnp.sum(lost * (alive - jax.lax.stop_gradient(alive))) / path.reward.size
