@@ -2,16 +2,21 @@
 
 At every control step a plan of actions is improved by some rounds and its first action applied; the
 rest, shifted, is where the next plan begins (warm start). Compared are gradient descent through the
-simulated plan (shooting), iLQR from `softsim.linearize`, MPPI and the cross-entropy method. Each is
-run with several numbers of rounds, from the same starts: cost against simulated physics steps and
-against computing time, and the real-time factor (simulated time / computing time).
+simulated plan (shooting), iLQR from `softsim.linearize`, MPPI and the cross-entropy method. The
+first two are run with several numbers of rounds, the others with several numbers of samples and of
+rounds, all from the same starts: cost against simulated physics steps and against computing time,
+and the real-time factor (simulated time / computing time).
+
+Computing time is processor time on a CPU, so that other programs on the machine do not count, and
+wall-clock time on other devices.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +27,12 @@ import envs
 import softsim
 from envs import Env
 from experiments import _run
-from experiments._controllers import ILQR, SHOOTING, Planner, Task, X, cem, mppi
+from experiments._controllers import Planner, Task, X, cem, ilqr, mppi, shooting
 from experiments._figures import COLORS, figure
-from softsim.numerics import safe_norm
 
 TaskName = Literal["cartpole", "planar_push", "hopper"]
 Method = Literal["shooting", "ilqr", "mppi", "cem"]
+SAMPLING = ("mppi", "cem")
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,13 @@ class Args:
     """what is controlled"""
     methods: tuple[Method, ...] = get_args(Method)
     """how plans are improved"""
-    rounds: tuple[int, ...] = (1, 2, 4, 8)
-    """rounds per control step, each number a run"""
-    samples: int = 64
+    rounds: tuple[int, ...] = (1, 2, 3, 4)
+    """of shooting and iLQR per control step, each number a run"""
+    samples: tuple[int, ...] = (16, 64)
     """plans in a round of MPPI and CEM"""
-    starts: int = 3
+    sampling_rounds: tuple[int, ...] = (1, 4)
+    """of MPPI and CEM per control step"""
+    starts: int = 4
     """runs from different starts"""
     length: float = 1.0
     """of a run, relative to the length set for each task"""
@@ -56,13 +63,14 @@ class Args:
     """one task, short runs"""
 
     def __post_init__(self) -> None:
-        if not self.tasks or not self.methods:
-            raise ValueError("--tasks, --methods: expected at least one of each")
-        for name in ("samples", "starts"):
-            if getattr(self, name) < 1:
+        for name in ("tasks", "methods"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name}: expected at least one")
+        for name in ("rounds", "samples", "sampling_rounds"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 1")
-        if not self.rounds or min(self.rounds) < 1:
-            raise ValueError(f"--rounds: got {self.rounds}, expected at least 1")
+        if self.starts < 1:
+            raise ValueError(f"--starts: got {self.starts}, expected at least 1")
         if not self.length > 0 or not self.reach >= 0:
             raise ValueError("--length, --reach: expected a positive number and a length")
 
@@ -78,9 +86,14 @@ def push(env: Env, x: X, action: Array, goal: Array) -> Float[Array, ""]:
     """The box at the goal, unturned; the finger just behind it."""
     finger, box, angle = x.qpos[:2], x.qpos[2:4], x.qpos[4]
     miss = goal - box
-    behind = box - 0.1 * miss / (safe_norm(miss) + 0.02)
-    place = 4.0 * safe_norm(miss) + 0.5 * (1.0 - jnp.cos(angle))
-    return place + 0.5 * safe_norm(finger - behind) + 0.01 * action @ action
+    behind = box - 0.1 * miss / (distance(miss) + 0.02)
+    place = 4.0 * distance(miss) + 0.5 * (1.0 - jnp.cos(angle))
+    return place + 0.5 * distance(finger - behind) + 0.01 * action @ action
+
+
+def distance(x: Float[Array, "2"]) -> Float[Array, ""]:
+    """Of a vector, m, without its kink: quadratic below 1 cm."""
+    return jnp.sqrt(x @ x + 1e-4) - 1e-2
 
 
 def hop(env: Env, x: X, action: Array, goal: Array) -> Float[Array, ""]:
@@ -91,26 +104,28 @@ def hop(env: Env, x: X, action: Array, goal: Array) -> Float[Array, ""]:
 
 
 class Setup(NamedTuple):
-    """A task, its length, and the spread of sampled actions."""
+    """A task, its length, and the noise of sampled actions that suits it."""
 
     make: Callable[[], Env]
     cost: Callable
     horizon: int
     length: int  # control steps of a run
     spread: float
+    hold: float
 
 
 SETUPS: dict[str, Setup] = {
-    "cartpole": Setup(lambda: envs.make("cartpole"), swing_up, 40, 90, 0.6),
-    "planar_push": Setup(lambda: envs.make("planar_push"), push, 20, 60, 0.5),
+    "cartpole": Setup(lambda: envs.make("cartpole"), swing_up, 40, 90, 1.0, 0.9),
+    "planar_push": Setup(lambda: envs.make("planar_push"), push, 20, 60, 0.5, 0.8),
     "hopper": Setup(
         lambda: envs.make(
             "hopper", frame_skip=4, options={"timestep": 0.005, "integrator": "implicitfast"}
         ),
         hop,
         20,
-        50,
+        30,
         0.4,
+        0.8,
     ),
 }
 
@@ -118,27 +133,26 @@ SETUPS: dict[str, Setup] = {
 def make_task(args: Args, name: str, method: str) -> Task:
     """The task; derivatives feel contacts from a distance, values do not."""
     setup = SETUPS[name]
-    gentle = method in ("shooting", "ilqr")
     soft = softsim.Softening(reach=jnp.asarray(args.reach), gradient_only=True)
     goal = jnp.array([1.0, 1.2]) if name == "hopper" else jnp.zeros(2)
-    softening = soft if gentle else softsim.Softening.hard()
+    softening = softsim.Softening.hard() if method in SAMPLING else soft
     return Task(setup.make(), setup.cost, goal, setup.horizon, softening)
 
 
-def make_planner(args: Args, method: str, spread: float) -> Planner:
+def make_planner(method: str, setup: Setup, samples: int) -> Planner:
     """The planner of a name."""
     match method:
         case "shooting":
-            return SHOOTING
+            return shooting()
         case "ilqr":
-            return ILQR
+            return ilqr()
         case "mppi":
-            return mppi(args.samples, spread)
+            return mppi(samples, setup.spread, hold=setup.hold)
         case _:
-            return cem(args.samples, spread)
+            return cem(samples, setup.spread, hold=setup.hold)
 
 
-def make_run(task: Task, planner: Planner, length: int, name: str) -> Callable:
+def make_run(task: Task, planner: Planner, length: int) -> Callable:
     """(key, rounds) -> costs (length,) and positions (length, nq) of a controlled run."""
 
     def run(key: PRNGKeyArray, rounds: Array) -> tuple[Array, Array]:
@@ -150,60 +164,76 @@ def make_run(task: Task, planner: Planner, length: int, name: str) -> Callable:
         plan = jnp.zeros((task.horizon, task.env.action_size))
 
         def control(carry: tuple, key: PRNGKeyArray) -> tuple:
-            x, plan = carry
-            improve = lambda i, p: planner.improve(aimed, x, p, jax.random.fold_in(key, i))
-            plan = jax.lax.fori_loop(0, rounds, improve, plan)
+            x, plan, memory = carry
+
+            def improve(i: Array, known: tuple) -> tuple:
+                plan, memory = known
+                return planner.improve(aimed, x, plan, memory, jax.random.fold_in(key, i))
+
+            plan, memory = jax.lax.fori_loop(0, rounds, improve, (plan, memory))
             x = aimed.advance(x, plan[0])
             cost = aimed.stage(x, plan[0])
-            return (x, jnp.concatenate([plan[1:], plan[-1:]])), (cost, x.qpos)
+            plan = jnp.concatenate([plan[1:], plan[-1:]])
+            return (x, plan, planner.shift(memory)), (cost, x.qpos)
 
-        return jax.lax.scan(control, (x, plan), jax.random.split(for_plan, length))[1]
+        keys = jax.random.split(for_plan, length)
+        return jax.lax.scan(control, (x, plan, planner.start(task)), keys)[1]
 
     return jax.jit(run)
 
 
 class Record(NamedTuple):
-    """Runs of one method with one number of rounds."""
+    """Runs of one method with one amount of work."""
 
     task: str
     method: str
+    samples: int  # 0 for gradients
     rounds: int
     cost: float  # mean over the run and the starts
     spread: float  # standard deviation over the starts
     steps: int  # simulated physics steps per control step
-    seconds: float  # per control step
+    seconds: float  # of computing, per control step
     real_time: float  # simulated time / computing time
 
 
 def measure(args: Args, name: str, method: str, bar: _run.Progress) -> list[Record]:
-    """All numbers of rounds of one method on one task."""
+    """All amounts of work of one method on one task."""
     setup = SETUPS[name]
     task = make_task(args, name, method)
-    planner = make_planner(args, method, setup.spread)
+    amounts = {0: args.rounds}
+    if method in SAMPLING:
+        amounts = dict.fromkeys(args.samples, args.sampling_rounds)
     length = max(2, round(args.length * setup.length))
-    run = make_run(task, planner, length, name)
     keys = jax.random.split(jax.random.key(args.seed), args.starts)
-    bar_task = bar.add_task(f"{name}, {method}", total=len(args.rounds), status="compiling")
-    jax.block_until_ready(run(keys[0], jnp.asarray(1)))
+    total = sum(len(rounds) for rounds in amounts.values())
+    bar_task = bar.add_task(f"{name}, {method}", total=total, status="compiling")
     records = []
-    for rounds in args.rounds:
-        begin = time.perf_counter()
-        found = [run(key, jnp.asarray(rounds))[0] for key in keys]
-        costs = np.array([np.asarray(jax.block_until_ready(cost)).mean() for cost in found])
-        seconds = (time.perf_counter() - begin) / (length * args.starts)
-        work = rounds * planner.work(task)
-        records.append(
-            Record(name, method, rounds, costs.mean(), costs.std(), work, seconds,
-                   task.env.dt / seconds)
-        )  # fmt: skip
-        bar.update(bar_task, advance=1, status=f"cost {costs.mean():.3g}")
+    for samples, all_rounds in amounts.items():
+        planner = make_planner(method, setup, samples)
+        run = make_run(task, planner, length)
+        jax.block_until_ready(run(keys[0], jnp.asarray(1)))
+        for rounds in all_rounds:
+            begin = clock()
+            found = [run(key, jnp.asarray(rounds))[0] for key in keys]
+            costs = np.array([np.asarray(jax.block_until_ready(cost)).mean() for cost in found])
+            seconds = (clock() - begin) / (length * args.starts)
+            work = rounds * planner.work(task)
+            records.append(
+                Record(name, method, samples, rounds, costs.mean(), costs.std(), work, seconds,
+                       task.env.dt / seconds)
+            )  # fmt: skip
+            bar.update(bar_task, advance=1, status=f"cost {costs.mean():.3g}")
     return records
+
+
+def clock() -> float:
+    """Seconds of computing: of the processor, or of the wall clock where others compute."""
+    return time.process_time() if jax.default_backend() == "cpu" else time.perf_counter()
 
 
 def steps_to(records: list[Record], cost: float) -> float:
     """Fewest simulated steps per control step with which a method reaches a cost."""
-    reached = [r.steps for r in records if r.cost <= cost]
-    return float(min(reached)) if reached else float("inf")
+    return min((float(r.steps) for r in records if r.cost <= cost), default=float("inf"))
 
 
 def compare(args: Args, records: list[Record]) -> list[str]:
@@ -217,20 +247,30 @@ def compare(args: Args, records: list[Record]) -> list[str]:
         for method in ("shooting", "ilqr"):
             if not of(method):
                 continue
-            steps = steps_to(of(method), best.cost + best.spread / np.sqrt(args.starts))
+            steps = steps_to(of(method), best.cost)
+            low = min(r.cost for r in of(method))
             if np.isfinite(steps):
-                share = f"with {steps / best.steps:.2f} of its simulated steps"
+                share = f"with {steps / best.steps:.2f} of its {best.steps} simulated steps"
             else:
-                share = "with none of the rounds tried"
-            said.append(f"{name}: {method} reaches the cost of MPPI ({best.cost:.3g}) {share}.")
-        limit = max(r.seconds for r in of("mppi"))
+                share = f"with none of the rounds tried (best {low:.4g})"
+            said.append(
+                f"{name}: {method} reaches the best cost of MPPI ({best.cost:.4g}) {share}."
+            )
+        said.append(f"{name}: {at_equal_time(args, of)}")
+    return said
+
+
+def at_equal_time(args: Args, of: Callable[[str], list[Record]]) -> str:
+    """Best cost of every method within the time of MPPI's cheapest and dearest run."""
+    said = []
+    for limit in sorted({f(r.seconds for r in of("mppi")) for f in (min, max)}):
         fair = [
             min((r for r in of(m) if r.seconds <= limit), key=lambda r: r.cost, default=None)
             for m in args.methods
         ]
         costs = ", ".join(f"{r.method} {r.cost:.3g}" for r in fair if r is not None)
-        said.append(f"{name}: at most {1e3 * limit:.0f} ms per control step, costs are {costs}.")
-    return said
+        said.append(f"at most {1e3 * limit:.2g} ms per control step, costs are {costs}")
+    return "; ".join(said) + "."
 
 
 def draw(path: Path, records: list[Record]) -> None:
@@ -243,7 +283,8 @@ def draw(path: Path, records: list[Record]) -> None:
                 some = [r for r in records if r.task == name and r.method == method]
                 if not some:
                     continue
-                style = {"marker": "o", "ms": 4, "capsize": 2, "color": color, "label": method}
+                style = {"fmt": "o", "ms": 4, "capsize": 2, "color": color, "label": method}
+                style["ls"] = "none" if method in SAMPLING else "-"
                 costs, spread = [r.cost for r in some], [r.spread for r in some]
                 column[0].errorbar([r.steps for r in some], costs, spread, **style)
                 column[1].errorbar([1e3 * r.seconds for r in some], costs, spread, **style)
@@ -257,43 +298,62 @@ def draw(path: Path, records: list[Record]) -> None:
         axes[0, 0].legend()
 
 
-def print_results(records: list[Record]) -> None:
-    """The table at the end."""
-    rows = [
+def table(records: list[Record]) -> list[dict[str, str]]:
+    """One row per amount of work."""
+    return [
         {
             "task": r.task,
             "method": r.method,
+            "samples": str(r.samples or ""),
             "rounds": str(r.rounds),
-            "cost": f"{r.cost:.3g} ± {r.spread:.2g}",
+            "cost": f"{r.cost:.4g} ± {r.spread:.2g}",
             "steps": str(r.steps),
             "time": f"{1e3 * r.seconds:.1f} ms",
-            "real-time factor": f"{r.real_time:.2f}",
+            "real-time factor": f"{r.real_time:.2g}",
         }
         for r in records
     ]
-    _run.print_table("Mean cost of controlled runs; steps and time per control step", rows)
+
+
+def left_behind(args: Args, made: dict[str, Any]) -> list[Record]:
+    """Runs that a command with the same settings left in the folder when it was interrupted."""
+    path = args.out / "metrics.json"
+    before = json.loads(path.read_text()) if path.is_file() else {"findings": []}
+    if "findings" in before:
+        return []
+    chosen = {"tasks": "", "methods": ""}  # say only which runs there are
+    same = before["settings"] | chosen == made["settings"] | chosen
+    same &= all(before[key] == made[key] for key in ("machine", "versions"))
+    runs = [Record(**run) for run in before["runs"]] if same else []
+    return [r for r in runs if r.task in args.tasks and r.method in args.methods]
 
 
 def main(args: Args) -> None:
-    """Run every method on every task."""
+    """Run every method on every task; what an interrupted run has done is not done again."""
     if args.quick:
-        args = Args(args.out, ("cartpole",), args.methods, (1, 2), 16, 1, 0.1)
+        args = Args(args.out, ("cartpole",), args.methods, (1, 2), (16,), (1,), 1, 0.1)
     _run.open_folder(args.out)
-    records: list[Record] = []
     with jax.enable_x64(True), _run.progress() as bar:
         made = _run.provenance(args)
+        records = left_behind(args, made)
+        done = {(r.task, r.method) for r in records}
         for name in dict.fromkeys(args.tasks):
             for method in dict.fromkeys(args.methods):
-                records += measure(args, name, method, bar)
-                _run.write_csv(args.out / "mpc.csv", dict(zip(Record._fields, zip(*records))))
+                if (name, method) not in done:
+                    records += measure(args, name, method, bar)
+                    store(args.out, made, records)
     said = compare(args, records)
-    rows = [r._asdict() for r in records]
-    metrics = {**made, "runs": rows, "findings": said}
-    _run.write_json(args.out / "metrics.json", metrics)
+    store(args.out, {**made, "findings": said}, records)
     draw(args.out / "mpc.png", records)
-    print_results(records)
+    _run.print_table("Cost of controlled runs; steps and time per control step", table(records))
     print("\n".join(said))
     print(f"Written to {args.out}: metrics.json, mpc.csv, mpc.png")
+
+
+def store(out: Path, made: dict[str, Any], records: list[Record]) -> None:
+    """Write the runs so far."""
+    _run.write_json(out / "metrics.json", {**made, "runs": [r._asdict() for r in records]})
+    _run.write_csv(out / "mpc.csv", dict(zip(Record._fields, zip(*records))))
 
 
 if __name__ == "__main__":
