@@ -236,6 +236,15 @@ def steps_to(records: list[Record], cost: float) -> float:
     return min((float(r.steps) for r in records if r.cost <= cost), default=float("inf"))
 
 
+def front(records: list[Record]) -> list[Record]:
+    """Those that no other is as cheap and as good as, cheapest first."""
+    found: list[Record] = []
+    for r in sorted(records, key=lambda r: (r.steps, r.cost)):
+        if not found or r.cost < found[-1].cost:
+            found.append(r)
+    return found
+
+
 def compare(args: Args, records: list[Record]) -> list[str]:
     """Each gradient method against MPPI: simulated steps for the same cost; equal time."""
     said = []
@@ -243,18 +252,17 @@ def compare(args: Args, records: list[Record]) -> list[str]:
         of = lambda m: [r for r in records if r.task == name and r.method == m]  # noqa: B023
         if not of("mppi"):
             continue
-        best = min(of("mppi"), key=lambda r: r.cost)
+        marks = front(of("mppi"))
+        costs = ", ".join(f"{r.cost:.4g} ({r.steps} steps)" for r in marks)
+        said.append(f"{name}: costs of MPPI, the best for its simulated steps: {costs}.")
         for method in ("shooting", "ilqr"):
             if not of(method):
                 continue
-            steps = steps_to(of(method), best.cost)
-            low = min(r.cost for r in of(method))
-            if np.isfinite(steps):
-                share = f"with {steps / best.steps:.2f} of its {best.steps} simulated steps"
-            else:
-                share = f"with none of the rounds tried (best {low:.4g})"
+            shares = ", ".join(f"{steps_to(of(method), r.cost) / r.steps:.2f}" for r in marks)
+            low = min(of(method), key=lambda r: r.cost)
             said.append(
-                f"{name}: {method} reaches the best cost of MPPI ({best.cost:.4g}) {share}."
+                f"{name}: {method} reaches them with {shares} of the steps (inf: not with the "
+                f"rounds tried); its best is {low.cost:.4g} ({low.steps} steps)."
             )
         said.append(f"{name}: {at_equal_time(args, of)}")
     return said
@@ -269,7 +277,7 @@ def at_equal_time(args: Args, of: Callable[[str], list[Record]]) -> str:
             for m in args.methods
         ]
         costs = ", ".join(f"{r.method} {r.cost:.3g}" for r in fair if r is not None)
-        said.append(f"at most {1e3 * limit:.2g} ms per control step, costs are {costs}")
+        said.append(f"at most {1e3 * limit:.3g} ms per control step, costs are {costs}")
     return "; ".join(said) + "."
 
 
@@ -321,7 +329,7 @@ def left_behind(args: Args, made: dict[str, Any]) -> list[Record]:
     before = json.loads(path.read_text()) if path.is_file() else {"findings": []}
     if "findings" in before:
         return []
-    chosen = {"tasks": "", "methods": ""}  # say only which runs there are
+    chosen = {"out": "", "tasks": "", "methods": ""}  # say only which runs there are, and where
     same = before["settings"] | chosen == made["settings"] | chosen
     same &= all(before[key] == made[key] for key in ("machine", "versions"))
     runs = [Record(**run) for run in before["runs"]] if same else []

@@ -117,15 +117,17 @@ def test_every_planner_improves_a_plan_and_ilqr_solves_it_at_once() -> None:
 def test_a_finding_says_how_many_steps_the_same_cost_takes() -> None:
     runs = [
         Record("t", "mppi", 16, 1, 5.0, 0.0, 1000, 0.1, 1.0),
+        Record("t", "mppi", 16, 2, 5.5, 0.0, 2000, 0.2, 1.0),
         Record("t", "mppi", 16, 4, 3.0, 0.0, 4000, 0.4, 1.0),
         Record("t", "shooting", 0, 1, 4.0, 0.0, 200, 0.1, 1.0),
         Record("t", "shooting", 0, 2, 2.9, 0.0, 400, 0.2, 1.0),
         Record("t", "ilqr", 0, 1, 3.5, 0.0, 100, 0.1, 1.0),
     ]
     said = mpc.compare(Args(), runs)
-    assert "shooting reaches the best cost of MPPI (3) with 0.10 of its 4000 simulated" in said[0]
-    assert "ilqr reaches the best cost of MPPI (3) with none of the rounds tried" in said[1]
-    assert "at most 1e+02 ms per control step, costs are shooting 4, ilqr 3.5, mppi 5;" in said[2]
+    assert said[0].endswith("for its simulated steps: 5 (1000 steps), 3 (4000 steps).")
+    assert "shooting reaches them with 0.20, 0.10 of the steps" in said[1]
+    assert "ilqr reaches them with 0.10, inf of the steps" in said[2]
+    assert "at most 100 ms per control step, costs are shooting 4, ilqr 3.5, mppi 5;" in said[3]
 
 
 @pytest.mark.slow
