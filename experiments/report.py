@@ -49,16 +49,17 @@ STUDIES = (
     Study(
         "study_billiard",
         "Billiards: contact from a distance",
-        "Shots from one side only: from the other, the way to the target leads over a hill. A long "
-        "reach also bends the gradient where balls do meet, and "
-        "nothing tells in advance which reach suits a task.",
+        "From the wrong side the way to the target leads over a hill, which no descent climbs. "
+        "Nothing tells in advance which reach suits a task.",
     ),
     Study(
         "study_manifold",
         "A box turned over a plane: contact points and straight-through",
         "Softened contact points differ from MuJoCo's, by what the table says; the softness trades "
         "one against the other. The soft support also wiggles some degrees away from flat, where "
-        "the hard one is straight, and its derivative has spikes there (lower left).",
+        "the hard one is straight, and its derivative has spikes there (lower left): while the "
+        "choice of a contact point passes from a corner below the plane to one above it, the point "
+        "is a mean of the two, a contact that no corner has, until it leaves the plane.",
     ),
     Study(
         "study_horizon",
@@ -68,7 +69,8 @@ STUDIES = (
     Study(
         "study_operators",
         "Soft operators: values, derivatives, speed",
-        "Speed is that of a batch on this machine; only ratios mean something.",
+        "Times are those of a large batch on one machine. A hard argmax has no derivative and is "
+        "nearly free, so a ratio to it says little: compare such operators in ns.",
     ),
     Study(
         "study_recovery",

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import scipy.optimize
 
 from experiments import (
     report,
@@ -42,6 +43,21 @@ def test_straight_through_around_factors_loses_the_gradient_of_a_gap() -> None:
     np.testing.assert_array_equal(trap.each[apart], 0.0)
     np.testing.assert_allclose(trap.whole, trap.soft)
     assert np.abs(trap.whole[apart]).max() > 1e-3
+
+
+def test_steps_within_a_radius_are_those_of_scipy() -> None:
+    """min |r + J s| with |s| <= radius."""
+    generator = np.random.default_rng(0)
+    r, J = generator.normal(size=(20, 2)), generator.normal(size=(20, 2, 2))
+    radius = generator.uniform(0.1, 2.0, size=20)
+    steps = study_billiard.shorter(r, J, radius)
+    for r_i, J_i, radius_i, step in zip(r, J, radius, steps):
+        inside = {"type": "ineq", "fun": lambda s, most=radius_i: most**2 - s @ s}
+        square = lambda s, r=r_i, J=J_i: np.sum((r + J @ s) ** 2)
+        wanted = scipy.optimize.minimize(square, np.zeros(2), constraints=[inside], tol=1e-12)
+        np.testing.assert_allclose(square(step), wanted.fun, rtol=1e-4, atol=1e-8)
+        assert np.linalg.norm(step) <= radius_i * (1 + 1e-6)
+    np.testing.assert_array_equal(study_billiard.shorter(r, 0 * J, radius), 0.0)
 
 
 def test_the_report_repeats_what_is_stored(tmp_path: Path) -> None:
@@ -109,11 +125,11 @@ def test_smaller_steps_come_closer_to_the_continuous_gradient(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_contact_from_a_distance_finds_the_ball(tmp_path: Path) -> None:
-    args = study_billiard.Args(tmp_path, reaches=(0.0, 0.2), points=41, starts=16, iterations=100)
-    study_billiard.main(args)
+    settings = {"reaches": (0.0, 0.2), "timesteps": (0.004,), "points": 41, "starts": 16}
+    study_billiard.main(study_billiard.Args(tmp_path, **settings, iterations=12))
     rows = read_csv(tmp_path / "shots.csv")
     share = lambda key: np.mean([float(row[key]) < study_billiard.HIT for row in rows])
-    assert share("miss_m, reach 0.2 m") > share("miss_m, hard")
+    assert share("miss_m, reach 0.2 m, 4 ms") > share("miss_m, hard, 4 ms")
 
 
 @pytest.mark.slow
