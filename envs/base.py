@@ -223,7 +223,9 @@ class Env:
     def arrive(self, state: State, action: Float[Array, " nu"], data: mjx.Data) -> State:
         """What comes of `action` in `state` if the physics has moved on to `data`."""
         data = self.finish(data)
-        metrics = self.reward(state.data, action, data, state.info)
+        terms = self.reward(state.data, action, data, state.info)
+        # one dtype, weak types too, as those of `reset`: else a second step compiles again
+        metrics = {k: jnp.asarray(term, data.qpos.dtype) for k, term in terms.items()}
         steps = state.info["steps"] + 1
         ended = self.terminated(data)
         truncated = (steps >= self.episode_length) & ~ended

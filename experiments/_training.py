@@ -256,14 +256,15 @@ def shard(state: Any) -> Any:
         ValueError: the number of environments is no multiple of that of the devices.
     """
     devices = jax.devices()
+    arrays, rest = eqx.partition(state, eqx.is_array)
     if len(devices) == 1:
-        return state
+        # committed, as what an update returns is: else the second update would compile again
+        return eqx.combine(jax.device_put(arrays, devices[0]), rest)
     count = state.env_state.obs.shape[1]
     if count % len(devices):
         raise ValueError(f"--num-envs {count}: expected a multiple of {len(devices)} devices")
     mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
     place = lambda spec: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
-    arrays, rest = eqx.partition(state, eqx.is_array)
     everywhere = jax.device_put(arrays, place(()))
     batch = jax.device_put(arrays.env_state, place((None, "batch")))
     return eqx.combine(eqx.tree_at(lambda s: s.env_state, everywhere, batch), rest)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import numpy as np
 import pytest
 
@@ -92,6 +93,18 @@ def test_interrupted_and_resumed_is_bitwise_the_same(
             for path in (tmp_path / "whole" / name, tmp_path / "parts" / name)
         )
         assert whole == parts
+
+
+def test_the_update_compiles_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(registry.ENVS, "pendulum", Point)
+    prepared, _ = train.prepare(Args(out=tmp_path, **(SMALL | {"algo": "apg"})))
+    state = prepared.start()
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        prepared.train(state)
+    named = [r.getMessage().split(" with global shapes")[0] for r in caplog.records]
+    assert named.count("Compiling jit(<lambda>)") == 1
 
 
 @pytest.mark.slow
