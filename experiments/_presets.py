@@ -51,8 +51,30 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "walker2d": {"env": FAST, "all": LOCOMOTION},
-    "half_cheetah": {"all": LOCOMOTION},
-    "ant": {"env": FAST_ANT, "all": LOCOMOTION},
+    "half_cheetah": {
+        "all": {"hidden": (128, 64, 32)},
+        # half a second ahead, and with little noise: it costs more here than it explores
+        "shac": QUICK
+        | {
+            "iterations": 1000,
+            "horizon": 10,
+            "actor_rate": 3e-4,
+            "discount": 0.97,
+            "init_std": 0.07,
+        },
+    },
+    "ant": {
+        "env": FAST_ANT,
+        "all": {"hidden": (128, 64, 32)},
+        "shac": QUICK
+        | {
+            "iterations": 250,
+            "horizon": 10,
+            "actor_rate": 5e-4,
+            "discount": 0.97,
+            "init_std": 0.1,
+        },
+    },
     "humanoid": {
         "env": {"options": {"integrator": "implicitfast"}},
         "all": LOCOMOTION | {"hidden": (256, 128)},
