@@ -49,7 +49,7 @@ STUDIES = (
     Study(
         "study_billiard",
         "Billiards: contact from a distance",
-        "From the wrong side the way to the target leads over a hill, which no descent climbs. "
+        "From the wrong side the way to the target leads over a hill, which descent seldom crosses. "
         "Nothing tells in advance which reach suits a task.",
     ),
     Study(

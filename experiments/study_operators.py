@@ -1,7 +1,7 @@
 """Study: soft operators. Values, derivatives and speed of each in every mode.
 
 One sheet per family shows values above and derivatives below; a table gives the time of value and
-derivative, per point of a batch.
+derivative in a batch.
 
 An operator of several numbers is drawn as a function of one of them: comparisons against 0, logic
 against a truth value of 0.7, and the axiswise operators as functions of t in x = (t, -0.6, 0, 0.7).
