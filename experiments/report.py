@@ -49,8 +49,8 @@ STUDIES = (
     Study(
         "study_billiard",
         "Billiards: contact from a distance",
-        "From the wrong side the way to the target leads over a hill, which descent seldom crosses. "
-        "Nothing tells in advance which reach suits a task.",
+        "From the wrong side the way to the target leads over a hill, which descent seldom "
+        "crosses. Nothing tells in advance which reach suits a task.",
     ),
     Study(
         "study_manifold",
