@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 from mujoco.mjx import Data, Model
 
 from softsim.dynamics.rotation import SMALL_SQUARE, Vectors, cross, dot
@@ -30,6 +30,9 @@ METHODS: dict[str, str] = {
     "dopri8": "Dopri8",
 }
 CONTROLS = ("zoh", "linear")
+# Proportional and integral gain of the step size: where contact begins and ends, steps that follow
+# the last error alone are rejected half the time, and derivatives are off by ten times as much.
+GAINS = (0.2, 0.4)
 ADJOINTS: dict[str, str] = {"reverse": "RecursiveCheckpointAdjoint", "forward": "ForwardMode"}
 
 Field = Callable[[Model, Data], tuple[Float[Array, " nv"], Float[Array, " na"]]]
@@ -91,11 +94,13 @@ def integrate(
     """The state `dt` s later.
 
     Reverse mode recomputes substeps from checkpoints (diffrax's `RecursiveCheckpointAdjoint`), so
-    memory grows with the square root of `config.max_steps` at most. No rotation may turn by a full
-    revolution within `dt`.
+    memory grows with the square root of `config.max_steps` at most. Forward mode integrates the
+    derivative beside the state, with the substeps that the state alone asks for. No rotation may
+    turn by a full revolution within `dt`.
 
     Args:
-        field: acceleration and rate of activation at a state, a pure function of it.
+        field: acceleration and rate of activation at a state, a pure function of it; what it closes
+            over is differentiated only if it is a pytree, such as `jax.tree_util.Partial`.
         ctrl0, ctrl1: control at the beginning and at the end; only "linear" reads `ctrl1`.
 
     Returns:
@@ -104,33 +109,11 @@ def integrate(
     Raises:
         RuntimeError: more than `config.max_steps` substeps are needed, or the state overflowed.
     """
-    import diffrax  # takes seconds, and only this needs it
-
-    def rate(t: ArrayLike, y: _State, _: None) -> _State:
-        ctrl = ctrl0 if config.control == "zoh" else ctrl0 + (ctrl1 - ctrl0) * (t / dt)
-        at = d.replace(
-            qpos=integrate_pos(m, d.qpos, y.moved, jnp.ones_like(dt)),
-            qvel=y.qvel,
-            act=_clamp(m, y.act),
-            ctrl=ctrl,
-            time=d.time + t,
-        )
-        qacc, act_dot = field(m, at)
-        return _State(_displacement_rate(m, y.moved, y.qvel), qacc, act_dot)
-
     dt = jnp.asarray(dt, d.qpos.dtype)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(rate),
-        getattr(diffrax, METHODS[config.method])(),
-        t0=jnp.zeros_like(dt),
-        t1=dt,
-        dt0=dt,
-        y0=_State(jnp.zeros_like(d.qvel), d.qvel, d.act),
-        stepsize_controller=diffrax.PIDController(rtol=config.rtol, atol=config.atol),
-        max_steps=config.max_steps,
-        adjoint=getattr(diffrax, ADJOINTS[config.derivative])(),
-    )
-    end = jax.tree.map(lambda x: x[0], solution.ys)
+    interval = _Interval(field, m, d, dt, ctrl0, ctrl1)
+    start = _State(jnp.zeros_like(d.qvel), d.qvel, d.act)
+    run = _with_tangents if config.derivative == "forward" else _solve
+    end = run(_linear_rate if config.control == "linear" else _held_rate, config, start, interval)
     return d.replace(
         time=d.time + dt,
         qpos=integrate_pos(m, d.qpos, end.moved, jnp.ones_like(dt)),
@@ -138,6 +121,108 @@ def integrate(
         act=_clamp(m, end.act),
         qacc_warmstart=(end.qvel - d.qvel) / dt,
     )
+
+
+class _Interval(NamedTuple):
+    """What the rate of change depends on besides the state."""
+
+    field: Field
+    m: Model
+    d: Data
+    dt: Float[Array, ""]
+    ctrl0: Float[Array, " nu"]
+    ctrl1: Float[Array, " nu"]
+
+
+Rate = Callable[[ArrayLike, PyTree, PyTree], PyTree]
+
+
+def _held_rate(s: ArrayLike, y: _State, i: _Interval) -> _State:
+    """dy/ds at the share s of the interval, control held."""
+    return _rate(s, y, i, i.ctrl0)
+
+
+def _linear_rate(s: ArrayLike, y: _State, i: _Interval) -> _State:
+    """dy/ds at the share s of the interval, control interpolated."""
+    return _rate(s, y, i, i.ctrl0 + (i.ctrl1 - i.ctrl0) * s)
+
+
+def _rate(s: ArrayLike, y: _State, i: _Interval, ctrl: Float[Array, " nu"]) -> _State:
+    at = i.d.replace(
+        qpos=integrate_pos(i.m, i.d.qpos, y.moved, jnp.ones_like(i.dt)),
+        qvel=y.qvel,
+        act=_clamp(i.m, y.act),
+        ctrl=ctrl,
+        time=i.d.time + s * i.dt,
+    )
+    qacc, act_dot = i.field(i.m, at)
+    rate = _State(_displacement_rate(i.m, y.moved, y.qvel), qacc, act_dot)
+    return jax.tree.map(lambda x: i.dt * x, rate)
+
+
+def _solve(rate: Rate, config: Adaptive, start: PyTree, args: PyTree) -> PyTree:
+    """y(1) of dy/ds = rate(s, y, args), y(0) = start."""
+    import diffrax  # takes seconds, and only this needs it
+
+    zero = jnp.zeros((), config.rtol.dtype)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(rate),
+        getattr(diffrax, METHODS[config.method])(),
+        t0=zero,
+        t1=zero + 1,
+        dt0=zero + 1,
+        y0=start,
+        args=args,
+        stepsize_controller=diffrax.PIDController(
+            rtol=config.rtol, atol=config.atol, norm=_norm, pcoeff=GAINS[0], icoeff=GAINS[1]
+        ),
+        max_steps=config.max_steps,
+        adjoint=getattr(diffrax, ADJOINTS[config.derivative])(),
+    )
+    return jax.tree.map(lambda x: x[0], solution.ys)
+
+
+class _Dual(NamedTuple):
+    """A state and its tangent."""
+
+    value: PyTree
+    tangent: PyTree
+
+
+def _norm(y: PyTree) -> Float[Array, ""]:
+    """Root mean square of a state, without its tangents: they follow the steps of the state."""
+    while isinstance(y, _Dual):
+        y = y.value
+    flat = jnp.concatenate([x.ravel() for x in jax.tree.leaves(y)])
+    return jnp.sqrt(jnp.mean(jnp.square(flat)))
+
+
+@eqx.filter_custom_jvp
+def _with_tangents(rate: Rate, config: Adaptive, start: PyTree, args: PyTree) -> PyTree:
+    """`_solve` for forward mode, to any order: the state and its tangent are one larger state.
+
+    Each Runge-Kutta step of the pair is the derivative of the step of the state, so this is what
+    differentiating through the steps gives, and cheaper.
+    """
+    return _solve(rate, config, start, args)
+
+
+@_with_tangents.def_jvp
+def _with_tangents_jvp(primals: tuple, tangents: tuple) -> tuple:
+    rate, config, start, args = primals
+    _, _, dstart, dargs = tangents
+
+    def both(s: ArrayLike, y: _Dual, args: tuple) -> _Dual:
+        at = lambda y, args: rate(s, y, args)
+        return _dual(*eqx.filter_jvp(at, (y.value, args[0]), (y.tangent, args[1])))
+
+    return tuple(_with_tangents(both, config, _dual(start, dstart), (args, dargs)))
+
+
+def _dual(value: PyTree, tangent: PyTree) -> _Dual:
+    """With zeros where there is no tangent (None)."""
+    fill = lambda x, t: jnp.zeros_like(x) if t is None else t
+    return _Dual(value, jax.tree.map(fill, value, tangent, is_leaf=lambda x: x is None))
 
 
 def _displacement_rate(

@@ -155,11 +155,15 @@ def _adaptive_step(
     d: mjx.Data,
     softening: Softening,
 ) -> mjx.Data:
-    def field(m: mjx.Model, d: mjx.Data) -> tuple[Float[Array, " nv"], Float[Array, " na"]]:
-        d = accelerate(m, d, softening)
-        return d.qacc, d.act_dot
-
+    field = Partial(_rates, softening)
     return integrate(adaptive, field, m, d, m.opt.timestep, d.ctrl, next_ctrl)
+
+
+def _rates(
+    softening: Softening, m: mjx.Model, d: mjx.Data
+) -> tuple[Float[Array, " nv"], Float[Array, " na"]]:
+    d = accelerate(m, d, softening)
+    return d.qacc, d.act_dot
 
 
 def _softened(

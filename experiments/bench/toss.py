@@ -50,7 +50,7 @@ class Args:
     """embedded Runge-Kutta pairs"""
     reference: float = 1e-10
     """tolerance of the reference, by dopri8"""
-    intervals: int = 10
+    intervals: int = 5
     """control intervals; a rotation may not turn fully within one"""
 
 

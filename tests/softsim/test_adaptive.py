@@ -118,16 +118,49 @@ def test_bad_settings_are_named(bad):
         Adaptive(**bad)
 
 
-def test_forward_mode_gives_the_same_derivative(top):
-    mj_model, d, _ = top
-    m = softsim.put_model(mj_model)
-    config = Adaptive(1e-9, 1e-9, derivative="forward")
-    v, h = jnp.array([0.3, -0.5, 0.2, 0.7]), 1e-5
+PENDULUM = """
+<mujoco><option integrator="Euler"/>
+  <worldbody><body><joint axis="0 1 0"/><joint type="slide" axis="1 0 0" stiffness="3"/>
+    <geom size=".1" pos="0 0 -.5" mass="1" contype="0" conaffinity="0"/></body></worldbody>
+</mujoco>"""
 
-    @jax.jit
-    def end(qvel):
-        after = integrate(config, _field, m, d.replace(qvel=qvel), jnp.asarray(0.2), d.ctrl, d.ctrl)
-        return after.qvel
 
-    tangent = jax.jit(lambda u: jax.jvp(end, (u,), (v,))[1])(d.qvel)
-    assert_allclose(tangent, (end(d.qvel + h * v) - end(d.qvel - h * v)) / (2 * h), rtol=1e-5)
+@pytest.fixture(scope="module")
+def swing():
+    """Where a pendulum on a sprung slide is after a quarter of a second, by forward mode."""
+    _, m, d = _put(PENDULUM)
+    config = Adaptive(1e-11, 1e-11, method="dopri5", derivative="forward")
+
+    def end(qvel, dt, mass):
+        heavier = m.replace(body_mass=m.body_mass.at[1].set(mass))
+        return integrate(config, _field, heavier, d.replace(qvel=qvel), dt, d.ctrl, d.ctrl).qpos
+
+    return end, (jnp.array([2.0, -0.5]), jnp.asarray(0.25), jnp.asarray(1.0))
+
+
+def test_forward_mode_equals_central_differences(swing):
+    """With respect to state, length of the interval and a leaf of the model, many at once."""
+    end, at = swing
+    run, h = jax.jit(end), 1e-5
+    got = jax.jit(jax.jacfwd(end, argnums=(0, 1, 2)))(*at)
+    got = jnp.concatenate([got[0], got[1][:, None], got[2][:, None]], axis=1)
+    for i, (dv, dt, dm) in enumerate([((h, 0), 0, 0), ((0, h), 0, 0), ((0, 0), h, 0),
+                                      ((0, 0), 0, h)]):  # fmt: skip
+        ends = [run(at[0] + s * jnp.array(dv), at[1] + s * dt, at[2] + s * dm) for s in (1, -1)]
+        assert_allclose(got[:, i], (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+def test_forward_mode_to_second_order(swing):
+    end, (qvel, *rest) = swing
+    slope = jax.jit(jax.jacfwd(lambda v: end(v, *rest)))
+    got = jax.jit(jax.jacfwd(jax.jacfwd(lambda v: end(v, *rest))))(qvel)
+    for i, h in enumerate(1e-4 * np.eye(2)):
+        want = (slope(qvel + h) - slope(qvel - h)) / 2e-4
+        assert_allclose(got[:, :, i], want, rtol=1e-5, atol=1e-7)
+
+
+def test_derivatives_do_not_change_the_steps(swing):
+    """Error control looks at the state alone: the value is the same, bit for bit or nearly."""
+    end, at = swing
+    value, _ = jax.jit(lambda v: jax.jvp(lambda v: end(v, *at[1:]), (v,), (v,)))(at[0])
+    assert_allclose(value, jax.jit(end)(*at), rtol=1e-14)
