@@ -45,9 +45,9 @@ def middle(errors: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 2"]:
 
 
 def make_cost(
-    problem: Problem, mj_model: mujoco.MjModel, judge: Judge
+    problem: Problem, mj_model: mujoco.MjModel, judge: Judge, measures: tuple[int, ...] = (0, 1)
 ) -> Callable[[Float[np.ndarray, "P"]], float]:
-    """Log of the middle error, distances and turns counting alike, and the prior's share."""
+    """Log of the middle errors, distance (0) and turn (1), and the prior's share."""
     insert = jax.jit(
         lambda u: (pick(problem.table.insert(problem.model, u)), problem.table.prior(u))
     )
@@ -57,7 +57,7 @@ def make_cost(
         errors = judge(to_mujoco(mj_model, in_shape(leaves, mj_model)))
         if not np.isfinite(errors).all():
             return UNSTABLE
-        seen = middle(errors)
+        seen = middle(errors)[list(measures)]
         prior = np.asarray(prior)
         return float(np.sum(np.log(seen[seen > 0])) + 0.5 * prior @ prior / len(errors))
 

@@ -45,6 +45,7 @@ class Result:
     peer: PeerFit | None = None
     peer_after: np.ndarray | None = None
     hindsight: dict[str, np.ndarray] = field(default_factory=dict)
+    floor: np.ndarray | None = None
 
     def errors(self) -> dict[str, np.ndarray]:
         """What was judged, in the order in which it was found."""
@@ -89,6 +90,12 @@ def sentences(
             f"Floor: with the best {place} for each trajectory alone, chosen in hindsight, the "
             f"median distance is still {1e3 * best[place][0]:.1f} mm; with the best {turn}, the "
             f"median turn {best[turn][1]:.1f} degrees. No common value gets below."
+        )
+    if result.floor is not None:
+        said.append(
+            "Searched for on the judged trajectories themselves, for distance alone, the best "
+            "common parameters still leave a median distance of "
+            f"{1e3 * np.median(result.floor[:, 0]):.1f} mm."
         )
     if not result.points[-1].done:
         said.append(f"Not converged after {iterations} iterations: raise --iterations.")
@@ -151,6 +158,7 @@ def summary(result: Result) -> dict:
     sets = result.errors() | {
         f"hindsight {label}": errors for label, errors in result.hindsight.items()
     }
+    sets |= {} if result.floor is None else {"floor": result.floor}
     for name, errors in sets.items():
         low, middle, high = quartiles(errors)
         numbers[f"errors_{name}"] = {

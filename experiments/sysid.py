@@ -49,6 +49,7 @@ CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inert
         "length_scale")  # fmt: skip
 RULER = {"size:cube": 0.005}  # how well the published size is known
 HINDSIGHT = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # steps of a coordinate
+FLOOR = 240  # evaluations of the search on the judged trajectories themselves
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Args:
     peer: bool = False
     """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
     hindsight: bool = False
-    """also judge each trajectory by the best value of each parameter for it alone: a floor"""
+    """also judge each trajectory by the best value of each parameter for it alone, and all of them
+    by the values that a search on them finds: floors, which no fit to other trajectories beats"""
     seed: int = 0
     """of the choice of trajectories"""
     quick: bool = False
@@ -232,6 +234,7 @@ def identify(
             bar.update(task, advance=1)
         if args.hindsight:
             result.hindsight = hindsight(mj_model, result, u, bar)
+            result.floor = judge(find(floor(args, mj_model, result, u, bar)))
     return result, fitted_leaves(problem, mj_model, u)
 
 
@@ -270,6 +273,25 @@ def hindsight(
         found[label] = np.min(errors, axis=0)
         bar.update(task, advance=1, status=label)
     return found
+
+
+def floor(
+    args: Args, mj_model: mujoco.MjModel, result: Result, u: np.ndarray, bar: _run.Progress
+) -> np.ndarray:
+    """The parameters with the least distance on the judged trajectories, chosen by looking at them.
+
+    What is left is what no common values explain.
+    """
+    problem = result.problem
+    judge = make_judge(result.recording, result.judged, problem.backward)
+    cost = make_cost(problem, mj_model, judge, measures=(0,))
+    total = min(FLOOR, args.refine or FLOOR)
+    task = bar.add_task("floor", total=total, status="")
+    for best in evolve(cost, u, deviation(result.sure), args.seed):
+        bar.update(task, completed=best.evaluations, status=f"distance {best.cost:.3f} (log)")
+        if best.evaluations >= total:
+            break
+    return best.u
 
 
 def fitted_leaves(problem: Problem, mj_model: mujoco.MjModel, u) -> dict[str, np.ndarray]:
