@@ -301,6 +301,7 @@ def draw(path: Path, records: list[Record]) -> None:
             column[1].set_xlabel("computing time per control step (ms)")
             for panel in column:
                 panel.set_xscale("log")
+                panel.xaxis.set_minor_formatter("")  # they would overlap
         axes[0, 0].set_ylabel("mean cost of a run")
         axes[1, 0].set_ylabel("mean cost of a run")
         axes[0, 0].legend()
