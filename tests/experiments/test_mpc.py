@@ -1,4 +1,4 @@
-"""Planners: iLQR solves a linear quadratic problem at once, all improve a plan, work is counted."""
+"""Planners: iLQR converges on a linear quadratic problem, all improve a plan, work is counted."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_noise_has_its_spread_and_correlation() -> None:
 
 
 @pytest.mark.slow
-def test_every_planner_improves_a_plan_and_ilqr_solves_it_at_once() -> None:
+def test_every_planner_improves_a_plan_and_ilqr_converges_on_it() -> None:
     task, x = make_task()
     plan = jnp.zeros((task.horizon, 1))
     key = jax.random.key(0)
@@ -108,9 +108,11 @@ def test_every_planner_improves_a_plan_and_ilqr_solves_it_at_once() -> None:
         cost[name] = float(task.total(x, first))
         assert cost[name] < start, name
         assert planner.work(task) > 0
-        if name == "ilqr":
-            second = float(task.total(x, improve(first, memory, key)[0]))
-            np.testing.assert_allclose(second, cost[name], rtol=2e-2)
+        if name == "ilqr":  # the damping falls by a factor of ten per round
+            for _ in range(4):
+                last, (first, memory) = cost[name], improve(first, memory, key)
+                cost[name] = float(task.total(x, first))
+            np.testing.assert_allclose(cost[name], last, rtol=1e-3)
     assert cost["ilqr"] == min(cost.values())
 
 
