@@ -216,7 +216,7 @@ def findings(slopes: dict, found: Found, starts: np.ndarray) -> list[str]:
 
     every, fine = np.ones(len(starts), bool), next(iter(found.values()))
     said = [
-        f"With time steps of {1e3 * timestep:g} ms, shots on target: {shares(best, every)}."
+        f"Billiards in time steps of {1e3 * timestep:g} ms, shots on target: {shares(best, every)}."
         for timestep, best in found.items()
     ]
     right = starts[:, 1] < 0
