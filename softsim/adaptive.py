@@ -31,7 +31,7 @@ METHODS: dict[str, str] = {
 }
 CONTROLS = ("zoh", "linear")
 # Proportional and integral gain of the step size: where contact begins and ends, steps that follow
-# the last error alone are rejected half the time, and derivatives at loose tolerances are far worse.
+# the last error alone are rejected half the time, and derivatives at loose tolerances far worse.
 GAINS = (0.2, 0.4)
 ADJOINTS: dict[str, str] = {"reverse": "RecursiveCheckpointAdjoint", "forward": "ForwardMode"}
 
