@@ -133,23 +133,16 @@ def _optimum_jvp(settings: Settings, primals: tuple, tangents: tuple) -> tuple:
 
 
 class _State(NamedTuple):
-    """Iterate a with x = J a - aref, Ma and the gradient there; `before` is for CG only."""
+    """Iterate a with x = J a - aref and Ma; search direction memory is used by CG only."""
 
     a: Float[Array, " nv"]
     x: Float[Array, " nefc"]
     Ma: Float[Array, " nv"]
     grad: Float[Array, " nv"]
-    before: "_Last"
-    niter: Int[Array, ""]
-    done: Bool[Array, ""]
-
-
-class _Last(NamedTuple):
-    """Gradient, preconditioned gradient and direction of the last iteration."""
-
-    grad: Float[Array, " nv"]
     Mgrad: Float[Array, " nv"]
     search: Float[Array, " nv"]
+    niter: Int[Array, ""]
+    done: Bool[Array, ""]
 
 
 def _minimise(
@@ -161,43 +154,43 @@ def _minimise(
     tol, ls_tol = tolerance
     direction = _newton_direction(problem) if settings.newton else _cg_direction(M)
 
-    def gradient(x: Array, Ma: Array) -> tuple[Array, Array]:
-        """And whether it is as good as zero: below the tolerance, or below its own rounding."""
-        force = forces(rows, x)
-        grad = Ma - problem.qfrc_smooth - rows.J.T @ force
-        size = jnp.abs(Ma) + jnp.abs(problem.qfrc_smooth) + jnp.abs(rows.J.T) @ jnp.abs(force)
-        rounded = jnp.all(jnp.abs(grad) <= 4.0 * jnp.finfo(x.dtype).eps * size)
-        return grad, rounded | (scale * jnp.linalg.norm(grad) < tol)
-
     def iterate(s: _State) -> _State:
-        Mgrad, search = direction(s)
+        grad = s.Ma - problem.qfrc_smooth - rows.J.T @ forces(rows, s.x)
+        Mgrad, search = direction(s, grad)
         Mv, Jv = M @ search, rows.J @ search
         gtol = ls_tol * jnp.linalg.norm(search) / scale
         smooth = (search @ (s.Ma - problem.qfrc_smooth), search @ Mv)
         alpha = _linesearch(rows, s.x, Jv, smooth, gtol, settings.ls_iterations)
         # what this step gains, to second order: robust where costs cancel in float32
-        gain = -0.5 * alpha * (s.grad @ search)
-        a, x, Ma = s.a + alpha * search, s.x + alpha * Jv, s.Ma + alpha * Mv
-        grad, flat = gradient(x, Ma)
-        before = _Last(s.grad, Mgrad, search)
-        return _State(a, x, Ma, grad, before, s.niter + 1, flat | (scale * gain < tol))
+        gain = -0.5 * alpha * (grad @ search)
+        return _State(
+            a=s.a + alpha * search,
+            x=s.x + alpha * Jv,
+            Ma=s.Ma + alpha * Mv,
+            grad=grad,
+            Mgrad=Mgrad,
+            search=search,
+            niter=s.niter + 1,
+            done=(scale * gain < tol) | (scale * jnp.linalg.norm(grad) < tol),
+        )
 
-    x, Ma = rows.J @ start - rows.aref, M @ start
-    grad, flat = gradient(x, Ma)
     zero = jnp.zeros_like(start)
-    init = _State(start, x, Ma, grad, _Last(zero, zero, zero), jnp.zeros((), int), flat)
+    init = _State(
+        start, rows.J @ start - rows.aref, M @ start, zero, zero, zero, jnp.zeros((), int),
+        jnp.zeros((), bool),
+    )  # fmt: skip
     final = jax.lax.while_loop(lambda s: ~s.done & (s.niter < settings.iterations), iterate, init)
     return final.a, final.niter
 
 
-Direction = Callable[[_State], tuple[Array, Array]]
+Direction = Callable[[_State, Float[Array, " nv"]], tuple[Array, Array]]
 
 
 def _newton_direction(problem: Problem) -> Direction:
     """H^-1 grad, and the search direction against it."""
 
-    def direction(s: _State) -> tuple[Array, Array]:
-        Hgrad = cholesky_solve(_hessian(problem, s.x), s.grad[:, None])[:, 0]
+    def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
+        Hgrad = cholesky_solve(_hessian(problem, s.x), grad[:, None])[:, 0]
         return Hgrad, -Hgrad
 
     return direction
@@ -210,11 +203,10 @@ def _cg_direction(M: Float[Array, "nv nv"]) -> Direction:
     """
     inverse = cholesky_solve(M, jnp.eye(M.shape[0], dtype=M.dtype))
 
-    def direction(s: _State) -> tuple[Array, Array]:
-        grad, last = s.grad, s.before
+    def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
         Mgrad = inverse @ grad
-        beta = grad @ (Mgrad - last.Mgrad) / jnp.maximum(last.grad @ last.Mgrad, mujoco.mjMINVAL)
-        search = -Mgrad + jnp.maximum(beta, 0.0) * last.search
+        beta = grad @ (Mgrad - s.Mgrad) / jnp.maximum(s.grad @ s.Mgrad, mujoco.mjMINVAL)
+        search = -Mgrad + jnp.maximum(beta, 0.0) * s.search
         return Mgrad, jnp.where(grad @ search < 0, search, -Mgrad)
 
     return direction
