@@ -190,11 +190,14 @@ class _Dual(NamedTuple):
 
 
 def _norm(y: PyTree) -> Float[Array, ""]:
-    """Root mean square of a state, without its tangents: they follow the steps of the state."""
+    """Root mean square of a state, without its tangents: they follow the steps of the state.
+
+    Step control is not differentiated, so neither is this, whose slope at 0 is infinite.
+    """
     while isinstance(y, _Dual):
         y = y.value
     flat = jnp.concatenate([x.ravel() for x in jax.tree.leaves(y)])
-    return jnp.sqrt(jnp.mean(jnp.square(flat)))
+    return jnp.sqrt(jnp.mean(jnp.square(jax.lax.stop_gradient(flat))))
 
 
 @eqx.filter_custom_jvp
