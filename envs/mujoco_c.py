@@ -4,16 +4,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
+import jax
 import mujoco
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from mujoco import mjx
 
 from envs.base import Env, State
 
 Policy = Callable[[Float[Array, " obs"]], Float[Array, " nu"]]
-FIELDS = ("qpos", "qvel", "act", "ctrl")
+FIELDS = ("qpos", "qvel", "act", "ctrl", "time")
 
 
 class Episode(NamedTuple):
@@ -24,57 +23,79 @@ class Episode(NamedTuple):
     qpos: Float[np.ndarray, "T+1 nq"]
 
 
-def run_episode(env: Env, policy: Policy, key: PRNGKeyArray) -> Episode:
-    """Run `policy` from `env.reset(key)` until the episode ends, stepping with `mj_step`.
+class Programs(NamedTuple):
+    """The task beside its physics, compiled: from a key or the physics moved on, to what follows.
+
+    Both take the arrays of the policy and return all that is to be kept, as a flat list (a pytree
+    of this size takes longer to pass than to compute with), then what is seen of it.
+    """
+
+    begin: Callable[[list[Array], PRNGKeyArray], tuple]
+    react: Callable[[list[Array], list[Array], list[np.ndarray]], tuple]
+
+
+class Seen(NamedTuple):
+    """Of a state: what an episode records, and the physics (`FIELDS`) after the next action."""
+
+    reward: Float[Array, ""]
+    obs: Float[Array, " obs"]
+    qpos: Float[Array, " nq"]
+    done: Float[Array, ""]
+    physics: list[Array]
+
+
+def run_episodes(env: Env, policy: Policy, keys: PRNGKeyArray) -> list[Episode]:
+    """Run `policy` from `env.reset(key)` for each key until the episode ends, with `mj_step`.
 
     Raises:
         ValueError: the environment randomises its model, which the C model here does not follow.
     """
     if env.randomization:
-        raise ValueError("run_episode: expected an environment without randomization")
+        raise ValueError("run_episodes: expected an environment without randomization")
+    arrays, rest = eqx.partition(policy, eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    restore = lambda leaves: eqx.combine(jax.tree.unflatten(structure, leaves), rest)
+    programs = _compile(env, restore)
+    return [_episode(env, programs, leaves, key) for key in keys]
+
+
+def _compile(env: Env, restore: Callable[[list[Array]], Policy]) -> Programs:
+    def decide(policy: Policy, state: State) -> tuple[list[Array], Seen]:
+        action = policy(state.obs)
+        data = env.act(state.data, action, state.info)
+        physics = [getattr(data, name) for name in FIELDS]
+        seen = Seen(state.reward, state.obs, state.data.qpos, state.done, physics)
+        return jax.tree.leaves((state, action)), seen
+
+    def begin(policy: list[Array], key: PRNGKeyArray) -> tuple[list[Array], Seen]:
+        return decide(restore(policy), env.reset(key))
+
+    def kept(key: PRNGKeyArray) -> tuple[State, Array]:
+        state = env.reset(key)
+        return state, state.info["action"]
+
+    structure = jax.tree.structure(jax.eval_shape(kept, jax.random.key(0)))
+
+    def react(
+        policy: list[Array], leaves: list[Array], physics: list[np.ndarray]
+    ) -> tuple[list[Array], Seen]:
+        state, action = jax.tree.unflatten(structure, leaves)
+        data = env.act(state.data, action, state.info)
+        moved = {n: x.astype(getattr(data, n).dtype) for n, x in zip(FIELDS, physics)}
+        return decide(restore(policy), env.arrive(state, action, data.replace(**moved)))
+
+    return Programs(jax.jit(begin), jax.jit(react))
+
+
+def _episode(env: Env, programs: Programs, policy: list[Array], key: PRNGKeyArray) -> Episode:
     mj_data = mujoco.MjData(env.mj_model)
-    state = _reset(env, key)
-    rewards, obs, qpos = [], [state.obs], [state.data.qpos]
-    while not state.done:
-        action = _decide(policy, state.obs)
-        data = _act(env, state, action)
-        _write(data, mj_data)
+    kept, seen = programs.begin(policy, key)
+    record = [seen]
+    while not seen.done:
+        for name, value in zip(FIELDS, seen.physics):
+            setattr(mj_data, name, np.asarray(value))
         mujoco.mj_step(env.mj_model, mj_data, nstep=env.frame_skip)
-        state = _arrive(env, state, action, _read(mj_data, data))
-        rewards.append(state.reward)
-        obs.append(state.obs)
-        qpos.append(state.data.qpos)
-    return Episode(np.array(rewards), np.array(obs), np.array(qpos))
-
-
-@eqx.filter_jit
-def _reset(env: Env, key: PRNGKeyArray) -> State:
-    return env.reset(key)
-
-
-@eqx.filter_jit
-def _decide(policy: Policy, obs: Float[Array, " obs"]) -> Float[Array, " nu"]:
-    return policy(obs)
-
-
-@eqx.filter_jit
-def _act(env: Env, state: State, action: Float[Array, " nu"]) -> mjx.Data:
-    return env.act(state.data, action, state.info)
-
-
-@eqx.filter_jit
-def _arrive(env: Env, state: State, action: Float[Array, " nu"], data: mjx.Data) -> State:
-    return env.arrive(state, action, data)
-
-
-def _write(data: mjx.Data, mj_data: mujoco.MjData) -> None:
-    for name in FIELDS:
-        getattr(mj_data, name)[:] = np.asarray(getattr(data, name))
-
-
-def _read(mj_data: mujoco.MjData, like: mjx.Data) -> mjx.Data:
-    values = {
-        name: jnp.array(np.array(getattr(mj_data, name)), getattr(like, name).dtype)
-        for name in FIELDS
-    }
-    return like.replace(time=jnp.asarray(mj_data.time, like.time.dtype), **values)
+        kept, seen = programs.react(policy, kept, [np.array(getattr(mj_data, n)) for n in FIELDS])
+        record.append(seen)
+    rewards, obs, qpos = (np.array([getattr(s, n) for s in record]) for n in Seen._fields[:3])
+    return Episode(rewards[1:], obs, qpos)

@@ -20,7 +20,7 @@ import equinox as eqx
 import numpy as np
 
 import envs
-from envs.mujoco_c import run_episode
+from envs.mujoco_c import run_episodes
 from experiments import _checkpoint, _run, apg, shac
 from experiments._networks import Policy
 from experiments._presets import defaults
@@ -133,7 +133,7 @@ def check(args: Args, run: Run) -> dict[str, Any]:
     scored = eqx.filter_jit(evaluate)
 
     def in_c(env: envs.Env, policy: Policy) -> float:
-        return float(np.mean([run_episode(env, policy, key).reward.sum() for key in keys]))
+        return float(np.mean([e.reward.sum() for e in run_episodes(env, policy, keys)]))
 
     result: dict[str, Any] = {"softsim": [], "mujoco_c": [], "mujoco_c_published": []}
     for seed in range(len(run.seeds)):
@@ -160,7 +160,7 @@ def picture(args: Args, run: Run) -> str:
     assert run.best is not None
     best = int(np.argmax(run.best[1]))
     policy = load_policy(run.out / POLICY, run.about, run.env, run.config, best)
-    episode = run_episode(run.env, policy, check_keys(1)[0])
+    episode = run_episodes(run.env, policy, check_keys(1))[0]
     return draw_strip(run.out / "strip.png", run.env, episode.qpos)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import envs
 import softsim
-from envs.mujoco_c import run_episode
+from envs.mujoco_c import run_episodes
 
 
 def test_unknown_name_lists_what_there_is() -> None:
@@ -125,7 +125,7 @@ def test_an_episode_in_mujoco_c_is_the_same(name: str) -> None:
     env = envs.make(name, episode_length=20)
     policy = lambda obs: jnp.tanh(obs[:1] + obs[1:2])
     key = jax.random.key(5)
-    episode = run_episode(env, policy, key)
+    episode = run_episodes(env, policy, key[None])[0]
     state, step = jax.jit(env.reset)(key), jax.jit(env.step)
     for reward, obs in zip(episode.reward, episode.obs[1:], strict=True):
         state = step(state, policy(state.obs))
