@@ -247,14 +247,6 @@ def findings(args: Args, outcomes: list[Outcome]) -> list[str]:
         return f"{error:.1%} in {np.median([o.seconds for o in some]):.2g} s"
 
     said = []
-    if plain:
-        steps = "; ".join(f"steps of {dt:g} s: {errors('fixed', dt)}" for dt in args.timesteps)
-        tight = "; ".join(f"tolerance {t:g}: {errors('controlled', t)}" for t in args.tolerances)
-        said += [
-            f"Error of the gradient where no contact point is chosen ({', '.join(plain)}, their "
-            f"median), with fixed {steps}.",
-            f"With error control, {tight}.",
-        ]
     ends = [(t, reference(outcomes, t.name)) for t in throws(args) if t.shape in chosen]
     if ends:
         each = "; ".join(
@@ -266,6 +258,14 @@ def findings(args: Args, outcomes: list[Outcome]) -> list[str]:
             "Where contact points are chosen, a hard choice makes the force jump, and the gradient "
             f"is wrong however small the tolerance; at {min(args.tolerances):g}, {each}."
         )
+    if plain:
+        steps = "; ".join(f"steps of {dt:g} s: {errors('fixed', dt)}" for dt in args.timesteps)
+        tight = "; ".join(f"tolerance {t:g}: {errors('controlled', t)}" for t in args.tolerances)
+        said += [
+            f"Error of the gradient where no contact point is chosen ({', '.join(plain)}, their "
+            f"median), with fixed {steps}.",
+            f"With error control, {tight}.",
+        ]
     return [
         *said,
         "Times are of one throw on this machine, value and derivative in forward mode; only their "

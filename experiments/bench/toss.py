@@ -44,7 +44,7 @@ class Args:
     """folder for toss.json, toss.csv and toss.png"""
     steps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
     """s, of the fixed steps"""
-    tolerances: tuple[float, ...] = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+    tolerances: tuple[float, ...] = (1e-3, 1e-4, 5e-5, 3e-5, 1e-5, 1e-6, 1e-7)
     """of the steps with error control"""
     methods: tuple[softsim.adaptive.Method, ...] = ("bosh3", "tsit5")
     """embedded Runge-Kutta pairs"""
