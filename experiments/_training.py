@@ -76,6 +76,7 @@ class Run:
     """of every seed, the policy that scored best so far, and its score"""
 
     def __post_init__(self) -> None:
+        self.env = place(self.env)
         self._update = eqx.filter_jit(
             eqx.filter_vmap(lambda env, state: self.module.update(self.config, env, state),
                             in_axes=(None, eqx.if_array(0)))
@@ -255,16 +256,19 @@ def shard(state: Any) -> Any:
     Raises:
         ValueError: the number of environments is no multiple of that of the devices.
     """
-    devices = jax.devices()
-    arrays, rest = eqx.partition(state, eqx.is_array)
-    if len(devices) == 1:
-        # committed, as what an update returns is: else the second update would compile again
-        return eqx.combine(jax.device_put(arrays, devices[0]), rest)
-    count = state.env_state.obs.shape[1]
-    if count % len(devices):
-        raise ValueError(f"--num-envs {count}: expected a multiple of {len(devices)} devices")
-    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-    place = lambda spec: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
-    everywhere = jax.device_put(arrays, place(()))
-    batch = jax.device_put(arrays.env_state, place((None, "batch")))
-    return eqx.combine(eqx.tree_at(lambda s: s.env_state, everywhere, batch), rest)
+    count, devices = state.env_state.obs.shape[1], len(jax.devices())
+    if count % devices:
+        raise ValueError(f"--num-envs {count}: expected a multiple of {devices} devices")
+    batch = place(state.env_state, None, "batch")
+    return eqx.tree_at(lambda s: s.env_state, place(state), batch)
+
+
+def place(tree: Any, *axes: str | None) -> Any:
+    """Commit arrays to all devices, whole, or split along the axes that say "batch".
+
+    What an update returns is committed: what it is first given must be too, else it compiles twice.
+    """
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(jax.device_put(arrays, sharding), rest)

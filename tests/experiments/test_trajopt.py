@@ -39,9 +39,8 @@ def test_every_method_from_the_same_starts(tmp_path: Path) -> None:
     rows = read_csv(tmp_path / "losses.csv")
     first = {
         method: [float(r["loss"]) for r in rows if r["method"] == method and r["step"] == "0"]
-        for method in ("hard", "soft", "straight_through")
+        for method in ("hard", "straight_through")
     }
-    np.testing.assert_allclose(first["soft"], first["hard"], rtol=1e-9)
     np.testing.assert_allclose(first["straight_through"], first["hard"], rtol=1e-9)
 
 
