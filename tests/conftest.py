@@ -6,6 +6,7 @@ arithmetic.
 """
 
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 
 # XLA stops at a flag that it does not know: later versions have no such choice any more.
@@ -14,9 +15,18 @@ if (0, 9) <= tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
 
 import jax
+import pytest
 
 from softsim.cache import enable_compile_cache
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 enable_compile_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Slow tests compile more than memory holds: what a file compiled is dropped after it."""
+    yield
+    if request.config.getoption("markexpr") != "not slow":
+        jax.clear_caches()

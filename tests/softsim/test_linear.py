@@ -43,6 +43,14 @@ def test_batches_of_any_depth_are_those_of_numpy() -> None:
     np.testing.assert_allclose(left, np.linalg.solve(A[0], b[0, 0]), rtol=1e-11)
 
 
+def test_small_and_large_matrices_of_a_batch_are_refused_alike() -> None:
+    for n in (5, 20):
+        good = jnp.eye(n) + 0.1
+        found = jax.jit(jax.vmap(solve_spd))(jnp.stack([good, -good]), jnp.ones((2, n)))
+        np.testing.assert_allclose(found[0], np.linalg.solve(good, np.ones(n)), rtol=1e-12)
+        assert jnp.isnan(found[1]).all()
+
+
 def test_derivatives_of_both_arguments_at_second_order() -> None:
     A, b = problem(2)
     symmetric = lambda A, b: jax.vmap(solve_spd)(A + A.mT, b)
