@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ import softsim
 from experiments import _run
 from experiments.bench.engine_growth import growth
 from experiments.bench.parity import load
-from experiments.bench.timing import lower_and_compile, temp_mb, timed
+from experiments.bench.timing import lower_and_compile, temp_mb, timed_in_turns
 
 FREE_BOX = """<mujoco><option timestep="0.004" iterations="4" ls_iterations="8"/><worldbody>
 <geom type="plane" size="5 5 1"/><body pos="0 0 .0495"><freejoint/>
@@ -107,18 +107,27 @@ def functions(step: Step, m: mjx.Model, d: mjx.Data) -> dict[str, Callable]:
     }
 
 
-def measure(function: Callable, state: tuple, batch: int, repeats: int) -> dict[str, float]:
-    """Trace, compile and run seconds of one function, single and batched, and XLA's memory."""
-    cost: dict[str, float] = {}
+class Call(NamedTuple):
+    """A compiled function to be timed, and where its time goes: a row and the name in it."""
+
+    compiled: Callable
+    args: tuple
+    row: dict[str, Any]
+    name: str
+
+
+def compiled(row: dict[str, Any], function: Callable, state: tuple, batch: int) -> list[Call]:
+    """One function, single and batched; writes seconds to trace and compile, and XLA's memory."""
     calls = [("", function, state)]
     if batch:
         batched = tuple(jnp.broadcast_to(x, (batch, *x.shape)) for x in state)
         calls.append((" batch", jax.vmap(function), batched))
+    found = []
     for label, f, args in calls:
-        compiled, cost[f"trace{label}"], cost[f"compile{label}"] = lower_and_compile(f, args)
-        cost[f"run{label}"] = timed(compiled, args, repeats)
-        cost[f"temp MB{label}"] = temp_mb(compiled)
-    return cost
+        program, row[f"trace{label}"], row[f"compile{label}"] = lower_and_compile(f, args)
+        row[f"temp MB{label}"] = temp_mb(program)
+        found.append(Call(program, args, row, f"run{label}"))
+    return found
 
 
 def variants(args: Args) -> list[tuple[str, int, Step, tuple[str, ...], int]]:
@@ -177,14 +186,19 @@ def main(args: Args) -> None:
     with _run.progress() as bar:
         task = bar.add_task("engine", total=len(args.models), status="")
         for name in args.models:
+            calls: list[Call] = []
             for label, iterations, step, wanted, batch in variants(args):
                 bar.update(task, status=f"{name}: {label}")
                 m, d = problem(name, iterations)
                 for kind in wanted:
                     f = functions(step, m, d)[kind]
-                    cost = measure(f, (d.qpos, d.qvel, d.ctrl), batch, args.repeats)
-                    rows.append({"model": name, "engine": label, "function": kind, **cost})
+                    row: dict[str, Any] = {"model": name, "engine": label, "function": kind}
+                    calls += compiled(row, f, (d.qpos, d.qvel, d.ctrl), batch)
+                    rows.append(row)
                 jax.clear_caches()
+            times = timed_in_turns([(c.compiled, c.args) for c in calls], args.repeats)
+            for call, seconds in zip(calls, times):
+                call.row[call.name] = seconds
             _store(out, args, report)
             bar.advance(task)
         if args.growth:

@@ -23,20 +23,26 @@ def temp_mb(compiled: Any) -> float:
 
 
 def timed(f: Callable, args: tuple, repeats: int) -> float:
-    """Fewest seconds per call, each timing long enough to trust the clock.
+    """Fewest seconds per call: what else runs on the machine only ever adds to a time."""
+    return timed_in_turns([(f, args)], repeats)[0]
 
-    What else runs on the machine only ever adds to a time: the fastest is what repeats.
+
+def timed_in_turns(calls: list[tuple[Callable, tuple]], repeats: int) -> list[float]:
+    """`timed` for each call, one timing of each in turn.
+
+    A machine shared with others is slow for seconds or minutes at a time: in turns, that meets all.
     """
-    jax.block_until_ready(f(*args))
-    start = time.perf_counter()
-    jax.block_until_ready(f(*args))
-    inner = max(1, int(0.05 / max(time.perf_counter() - start, 1e-6)))
 
-    def once() -> float:
+    def once(f: Callable, args: tuple, inner: int) -> float:
         start = time.perf_counter()
         for _ in range(inner):
             out = f(*args)
         jax.block_until_ready(out)
         return (time.perf_counter() - start) / inner
 
-    return min(once() for _ in range(repeats))
+    for f, args in calls:
+        jax.block_until_ready(f(*args))
+    # each timing long enough to trust the clock
+    inner = [max(1, int(0.05 / max(once(f, args, 1), 1e-6))) for f, args in calls]
+    rounds = [[once(*call, n) for call, n in zip(calls, inner)] for _ in range(repeats)]
+    return [min(times) for times in zip(*rounds)]
