@@ -82,7 +82,8 @@ def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]
     """Derivative of the marginal with respect to the prices, made regular.
 
     It is singular along equal changes of all prices, and where no entry links two groups of
-    anchors; there the prices stay.
+    anchors; there the prices stay. It is zero where every entry goes to one anchor. What is added
+    for that is the root of the rounding unit: rounding divided by it still moves no price.
     """
     scores = problem.scores(prices)
     if mode == "smooth":
@@ -95,8 +96,9 @@ def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]
     total = jnp.sum(weight, axis=1, keepdims=True)
     spread = weight / jnp.where(total > 0, total, 1)
     matrix = (jnp.diag(jnp.sum(weight, axis=0)) - weight.T @ spread) / problem.width
-    size = jnp.trace(matrix) / len(matrix) + jnp.finfo(matrix.dtype).tiny
-    unused = jnp.where(problem.mass > 0, 10 * jnp.finfo(matrix.dtype).eps, 1) * size
+    size = jnp.trace(matrix) / len(matrix)
+    size = jnp.where(size > 0, size, 1.0)
+    unused = jnp.where(problem.mass > 0, jnp.finfo(matrix.dtype).eps ** 0.5, 1) * size
     return matrix + size / len(matrix) + jnp.diag(unused)
 
 
