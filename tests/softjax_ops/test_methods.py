@@ -302,5 +302,5 @@ def test_neuralsort_ranks_are_normalised_columns(method, mode, softness):
 def test_transport_of_values_far_apart_has_the_hard_derivative(mode):
     x, c = jnp.array([0.0, 20.0, 10.0]), jnp.array([1.0, 2.0, 4.0])
     options = {"method": "ot", "mode": mode, "softness": 0.1, "standardize": False}
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(c * sj.sort(x, **options))))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(c * so.sort(x, **options))))(x)
     np.testing.assert_allclose(gradient, [1.0, 4.0, 2.0], atol=1e-9)
