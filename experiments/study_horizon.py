@@ -134,7 +134,7 @@ def draw(args: Args, found: dict[str, list[dict[str, float]]]) -> None:
             axes[0, 1].loglog(steps, memory, "o-", color=color, label=method)
         axes[0, 0].set_ylabel(f"seconds for {args.batch} throws")
         axes[0, 1].set_ylabel("memory (MB)")
-        axes[0, 1].legend()
+        axes[0, 1].legend(bbox_to_anchor=(1.02, 1.0), loc="upper left")
         for panel in axes[0]:
             panel.set_xlabel("steps")
 
