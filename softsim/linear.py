@@ -1,4 +1,4 @@
-"""Linear solves with symmetric positive definite matrices, by Cholesky.
+"""Linear solves with symmetric positive definite matrices, by Cholesky or without pivots.
 
 On the CPU a batch of small matrices is eliminated in step, the batch along the fastest axis: a call
 of LAPACK for each costs ten times as much. Larger matrices are solved one by one. jaxlib (0.9 and
@@ -62,10 +62,12 @@ def eliminate(A: Float[Array, "s n n"], B: Float[Array, "s n k"]) -> Float[Array
     place = jnp.arange(n)[:, None, None]
     at = lambda W, k: jax.lax.dynamic_index_in_dim(W, k, keepdims=False)
 
+    def pivot(row: Float[Array, "m s"], k: Array) -> Float[Array, " s"]:
+        return jnp.where(at(row, k) > 0, at(row, k), jnp.nan)
+
     def below(k: Array, W: Float[Array, "n m s"]) -> Float[Array, "n m s"]:
         row = at(W, k)
-        pivot = at(row, k)
-        share = jax.lax.dynamic_index_in_dim(W, k, axis=1) / jnp.where(pivot > 0, pivot, jnp.nan)
+        share = jax.lax.dynamic_index_in_dim(W, k, axis=1) / pivot(row, k)
         return W - jnp.where(place > k, share, 0.0) * row
 
     W = jnp.concatenate([A, B], axis=-1).transpose(1, 2, 0)
@@ -74,7 +76,7 @@ def eliminate(A: Float[Array, "s n n"], B: Float[Array, "s n k"]) -> Float[Array
     def back(i: Array, X: Float[Array, "n k s"]) -> Float[Array, "n k s"]:
         k = n - 1 - i
         row = at(W, k)
-        found = (row[n:] - jnp.sum(row[:n, None] * X, axis=0)) / at(row, k)
+        found = (row[n:] - jnp.sum(row[:n, None] * X, axis=0)) / pivot(row, k)
         return jnp.where(place == k, found, X)
 
     return jax.lax.fori_loop(0, n, back, jnp.zeros_like(W[:, n:])).transpose(2, 0, 1)

@@ -46,9 +46,11 @@ def test_batches_of_any_depth_are_those_of_numpy() -> None:
 def test_small_and_large_matrices_of_a_batch_are_refused_alike() -> None:
     for n in (5, 20):
         good = jnp.eye(n) + 0.1
-        found = jax.jit(jax.vmap(solve_spd))(jnp.stack([good, -good]), jnp.ones((2, n)))
+        last = jnp.eye(n).at[-1, -1].set(-1.0)  # only the last pivot is negative
+        found = jax.jit(jax.vmap(solve_spd))(jnp.stack([good, -good, last]), jnp.ones((3, n)))
         np.testing.assert_allclose(found[0], np.linalg.solve(good, np.ones(n)), rtol=1e-12)
         assert jnp.isnan(found[1]).all()
+        assert jnp.isnan(found[2]).any()
 
 
 def test_derivatives_of_both_arguments_at_second_order() -> None:
