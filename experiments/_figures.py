@@ -71,7 +71,7 @@ def draw_boxes(
     quat: Float[np.ndarray, "n 4"],
     half: float,
     color: str,
-    alpha: Float[np.ndarray, "n"],
+    alpha: Float[np.ndarray, " n"],
 ) -> None:
     """Draw cubes of half side `half` (m), far ones first, faces shaded by a fixed light."""
     rotation = np.array([_matrix(q) for q in quat])

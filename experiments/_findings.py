@@ -14,14 +14,14 @@ FAR = 0.05  # of the typical slope: gradients further apart than this disagree
 class Curve:
     """An outcome and its derivative at every value of the input."""
 
-    loss: Float[np.ndarray, "points"]
-    gradient: Float[np.ndarray, "points"]
+    loss: Float[np.ndarray, " points"]
+    gradient: Float[np.ndarray, " points"]
 
 
 def findings(
-    x: Float[np.ndarray, "points"],
+    x: Float[np.ndarray, " points"],
     curves: dict[str, Curve],
-    differences: Float[np.ndarray, "points"],
+    differences: Float[np.ndarray, " points"],
     reference: Curve,
 ) -> list[str]:
     """One sentence per finding, method by method.
@@ -78,17 +78,17 @@ def _distance(what: str, x: np.ndarray, curve: Curve, other: np.ndarray, slope: 
     )
 
 
-def typical_slope(x: Float[np.ndarray, "points"], reference: Curve) -> float:
+def typical_slope(x: Float[np.ndarray, " points"], reference: Curve) -> float:
     """The scale of the gradient: the root mean square of the reference's slope over the sweep."""
     return float(np.sqrt(np.mean((np.diff(reference.loss) / np.diff(x)) ** 2)))
 
 
-def vanished(gradient: Float[np.ndarray, "points"], slope: float) -> Bool[np.ndarray, "points"]:
+def vanished(gradient: Float[np.ndarray, " points"], slope: float) -> Bool[np.ndarray, " points"]:
     """Where the gradient is nothing beside the typical slope."""
     return np.abs(gradient) < VANISHED * slope
 
 
-def jumped(gradient: Float[np.ndarray, "points"]) -> Bool[np.ndarray, "points-1"]:
+def jumped(gradient: Float[np.ndarray, " points"]) -> Bool[np.ndarray, " points-1"]:
     """Between which values the gradient changes by much, and by far more than on either side."""
     change = np.abs(np.diff(gradient))
     padded = np.pad(change, 1, constant_values=0.0)
@@ -96,7 +96,7 @@ def jumped(gradient: Float[np.ndarray, "points"]) -> Bool[np.ndarray, "points-1"
     return (change > LARGE_JUMP * np.ptp(gradient)) & (change > 5 * beside)
 
 
-def intervals(x: Float[np.ndarray, "points"], mask: Bool[np.ndarray, "points"]) -> str:
+def intervals(x: Float[np.ndarray, " points"], mask: Bool[np.ndarray, " points"]) -> str:
     """Where a mask holds, as ranges of the input: "0.1 to 0.4, 0.7"."""
     edges = np.flatnonzero(np.diff(np.pad(mask.astype(int), 1)))
     runs = [(x[a], x[b - 1]) for a, b in edges.reshape(-1, 2)]

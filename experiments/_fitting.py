@@ -17,6 +17,7 @@ The normal equations have the shape of an arrow: windows meet in u alone. Elimin
 leaves P equations (multiple shooting: Bock, 1983).
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -25,17 +26,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from mujoco import mjx
 
 import softsim
 from experiments._parameters import Table
+from experiments._sensitivity import push, sweep, vary
 from experiments._trajectories import Windows
 from softsim.derivatives import difference_pos
 from softsim.integrators import integrate_pos
 
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
-CHUNK = 128  # windows per call; the last call is filled up with masked ones
+CHUNK = 128  # windows per call at most; the last call is filled up with copies
 
 
 class Blocks(NamedTuple):
@@ -43,9 +45,9 @@ class Blocks(NamedTuple):
 
     samples: Float[np.ndarray, "w W"]  # |r_wk|^2
     variance: Float[np.ndarray, "w W"]  # v_wk
-    offset: Float[np.ndarray, "w"]  # |z_w|^2
-    square: Float[np.ndarray, "w"]  # weighted squares of the residuals, z_w among them
-    residuals: Float[np.ndarray, "w"]  # their number, those of z_w not among them
+    offset: Float[np.ndarray, " w"]  # |z_w|^2
+    square: Float[np.ndarray, " w"]  # weighted squares of the residuals, z_w among them
+    residuals: Float[np.ndarray, " w"]  # their number, those of z_w not among them
     gu: Float[np.ndarray, "w P"]  # gradient of the cost
     gz: Float[np.ndarray, "w K"]
     uu: Float[np.ndarray, "w P P"]  # J_u' W J_u, W the weights rho'
@@ -77,24 +79,52 @@ class Problem(eqx.Module):
     backward: bool = eqx.field(static=True)
 
     def errors(
-        self, u: Float[Array, " P"], z: Float[Array, " K"], window: Windows
-    ) -> Float[Array, "W nv"]:
-        """Errors of the prediction of one window, in standard deviations; 0 where masked."""
-        m = self.table.insert(self.model, u)
-        nv = m.nv
-        qpos, qvel = jnp.asarray(window.qpos0), jnp.asarray(window.qvel0)
+        self, u: Float[Array, " P"], z: Float[Array, "w K"], windows: Windows
+    ) -> tuple[Float[Array, "w W nv"], Float[Array, "w W nv n"]]:
+        """Errors of the prediction of windows, in standard deviations, and their derivatives.
+
+        The n = P + K derivatives are those by u and by the z of the window. 0 where masked.
+        """
+        along = jnp.eye(u.size + z.shape[1], dtype=u.dtype)
+        du, dz = along[:, : u.size], along[:, u.size :]
+        model = vary(lambda u: self.table.insert(self.model, u), u, du)
+        first = lambda leaves, z, w: self.first_state(model.assemble(leaves), z, w)
+
+        def begin(z: Float[Array, " K"], w: Windows) -> tuple:
+            return push(
+                lambda leaves, z: first(leaves, z, w), (model.leaves, z), (model.tangents, dz)
+            )
+
+        def compare(seen: Float[Array, "W nq"], w: Windows) -> Float[Array, "W nv"]:
+            apart = jax.vmap(lambda a, b: difference_pos(self.model, a, b))(w.qpos, seen)
+            return jnp.where(w.mask[:, None], apart / self.noise, 0.0)
+
+        def judge(
+            seen: Float[Array, "W nq"], tangents: Float[Array, "W n nq"], w: Windows
+        ) -> tuple:
+            tangents = jnp.moveaxis(tangents, 1, 0)
+            return push(lambda seen: compare(seen, w), (seen,), (tangents,))
+
+        windows = jax.tree.map(jnp.asarray, windows)
+        ctrl = jnp.repeat(windows.ctrl, self.substeps, axis=1)
+        corners = softsim.Softening(collision=softsim.Part(skin=jnp.asarray(SKIN)))
+        path = sweep(model, self.data, *jax.vmap(begin)(z, windows), ctrl, corners)
+        seen = (x[:, self.substeps - 1 :: self.substeps] for x in path)
+        r, J = jax.vmap(judge)(*seen, windows)
+        return r, jnp.moveaxis(J, 1, -1)
+
+    def first_state(
+        self, m: mjx.Model, z: Float[Array, " K"], window: Windows
+    ) -> tuple[Float[Array, " nq"], Float[Array, " nv"]]:
+        """Position and velocity where the prediction of a window begins."""
+        qpos, qvel = window.qpos0, window.qvel0
         if self.backward:
             qvel = qvel + half_sample(m, self.substeps)
-        offset = z * self.state_noise
         if z.size:
-            qpos = integrate_pos(m, qpos, offset[:nv], jnp.ones(()))
-            qvel = qvel + offset[nv:]
-        ctrl = jnp.repeat(jnp.asarray(window.ctrl), self.substeps, axis=0)
-        corners = softsim.Softening(collision=softsim.Part(skin=jnp.asarray(SKIN)))
-        _, path = softsim.rollout(m, self.data.replace(qpos=qpos, qvel=qvel), ctrl, corners)
-        seen = path.qpos[self.substeps - 1 :: self.substeps]
-        apart = jax.vmap(lambda a, b: difference_pos(m, a, b))(jnp.asarray(window.qpos), seen)
-        return jnp.where(window.mask[:, None], apart / self.noise, 0.0)
+            offset = z * self.state_noise
+            qpos = integrate_pos(m, qpos, offset[: m.nv], jnp.ones(()))
+            qvel = qvel + offset[m.nv :]
+        return qpos, qvel
 
     def robustify(self, square: Float[Array, " W"]) -> tuple[Array, Array]:
         """rho and its derivative at squared errors of samples."""
@@ -102,27 +132,31 @@ class Problem(eqx.Module):
         return bound * jnp.log1p(square / bound), 1.0 / (1.0 + square / bound)
 
     def blocks(
-        self, u: Float[Array, " P"], z: Float[Array, " K"], window: Windows
+        self, u: Float[Array, " P"], z: Float[Array, "w K"], windows: Windows
     ) -> tuple[Array, ...]:
-        """The fields of `Blocks` for one window: value and exact Jacobian in one forward sweep."""
-        P = u.size
+        """The fields of `Blocks`: value and exact Jacobian in one forward sweep."""
+        r, J = self.errors(u, z, windows)
+        return jax.vmap(lambda *x: self.weigh(u.size, *x))(r, J, z, jnp.asarray(windows.mask))
 
-        def residual(x: Float[Array, " n"]) -> Float[Array, "W nv"]:
-            return self.errors(x[:P], x[P:], window)
-
-        x = jnp.concatenate([u, z])
-        push = lambda t: jax.jvp(residual, (x,), (t,))
-        r, J = jax.vmap(push, out_axes=(None, -1))(jnp.eye(x.size, dtype=x.dtype))
+    def weigh(
+        self,
+        P: int,
+        r: Float[Array, "W nv"],
+        J: Float[Array, "W nv n"],
+        z: Float[Array, " K"],
+        mask: Bool[Array, " W"],
+    ) -> tuple[Array, ...]:
+        """The fields of `Blocks` for one window."""
         square = jnp.sum(jnp.square(r), axis=1)
         steep = jnp.sum(jnp.square(J[:, :, :P]), axis=(1, 2)) / self.noise.size
         variance = 1.0 + jnp.square(self.spread) * steep
         weight = self.robustify(square / variance)[1] / variance
         H = jnp.einsum("k,kvi,kvj->ij", weight, J, J)
-        H = H + jnp.diag((jnp.arange(x.size) >= P) * 1.0)
+        H = H + jnp.diag((jnp.arange(P + z.size) >= P) * 1.0)
         g = jnp.einsum("k,kvi,kv->i", weight, J, r) + jnp.concatenate([jnp.zeros(P), z])
         return (
             square, variance, z @ z, jnp.sum(weight * square) + z @ z,
-            jnp.sum(window.mask) * self.noise.size,
+            jnp.sum(mask) * self.noise.size,
             g[:P], g[P:], H[:P, :P], H[:P, P:], H[P:, P:],
         )  # fmt: skip
 
@@ -142,27 +176,27 @@ Evaluate = Callable[[np.ndarray, np.ndarray, Windows], Blocks]
 
 
 def make_evaluator(problem: Problem) -> Evaluate:
-    """`blocks` of any number of windows, in calls of one compiled program of CHUNK windows."""
+    """`blocks` of any number of windows, in calls of one compiled program, one call per core."""
     # settings are arguments, so that other settings are not another program
     settings = (problem.noise, problem.state_noise, problem.robust, problem.spread)
+    # a batch of small steps keeps one core of a CPU busy
+    cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
     @jax.jit
     def program(settings: tuple, u: Array, z: Array, windows: Windows) -> tuple[Array, ...]:
         noise, state_noise, robust, spread = settings
         p = replace(problem, noise=noise, state_noise=state_noise, robust=robust, spread=spread)
-        return jax.vmap(lambda z, w: p.blocks(u, z, w))(z, windows)
+        return p.blocks(u, z, windows)
 
     def evaluate(u: np.ndarray, z: np.ndarray, windows: Windows) -> Blocks:
-        parts = []
-        size = min(CHUNK, len(z))
-        for first in range(0, len(z), size):
-            index = np.arange(first, first + size)
-            real = index < len(z)
-            index = np.minimum(index, len(z) - 1)
+        n = len(z)
+        size = min(CHUNK, -(-n // cores))
+        calls = []
+        for first in range(0, n, size):  # none is waited for: they run side by side
+            index = np.minimum(np.arange(first, first + size), n - 1)
             some = Windows(*(np.asarray(x)[index] for x in windows))
-            out = program(settings, jnp.asarray(u), jnp.asarray(z[index]), some)
-            parts.append(Blocks(*(np.asarray(x)[real] for x in out)))
-        return Blocks(*(np.concatenate(x) for x in zip(*parts)))
+            calls.append(program(settings, jnp.asarray(u), jnp.asarray(z[index]), some))
+        return Blocks(*(np.concatenate(x)[:n] for x in zip(*calls)))
 
     return evaluate
 
@@ -179,7 +213,7 @@ class Reduced(NamedTuple):
     """The normal equations in u alone, and how z follows from them."""
 
     H: Float[np.ndarray, "P P"]
-    g: Float[np.ndarray, "P"]
+    g: Float[np.ndarray, " P"]
     scores: Float[np.ndarray, "w P"]  # their sum is g
     back_g: Float[np.ndarray, "w K"]
     back_u: Float[np.ndarray, "w K P"]
@@ -200,7 +234,7 @@ def reduce(blocks: Blocks, damping: float) -> Reduced:
 class Point:
     """Where a minimisation is."""
 
-    u: Float[np.ndarray, "P"]
+    u: Float[np.ndarray, " P"]
     z: Float[np.ndarray, "w K"]
     blocks: Blocks
     cost: float
@@ -212,7 +246,7 @@ def levenberg_marquardt(
     problem: Problem,
     windows: Windows,
     evaluate: Evaluate,
-    start: Float[np.ndarray, "P"] | None = None,
+    start: Float[np.ndarray, " P"] | None = None,
     tolerance: float = 1e-3,
 ) -> Iterator[Point]:
     """Points of decreasing cost, `start` (or 0) first; done when steps get below `tolerance`.

@@ -30,11 +30,11 @@ class Certainty:
         weak: sentences about what the data do not determine.
     """
 
-    values: Float[np.ndarray, "P"]
-    low: Float[np.ndarray, "P"]
-    high: Float[np.ndarray, "P"]
-    white: Float[np.ndarray, "P"]
-    sandwich: Float[np.ndarray, "P"]
+    values: Float[np.ndarray, " P"]
+    low: Float[np.ndarray, " P"]
+    high: Float[np.ndarray, " P"]
+    white: Float[np.ndarray, " P"]
+    sandwich: Float[np.ndarray, " P"]
     noise: float
     correlation: Float[np.ndarray, "P P"]
     weak: list[str]

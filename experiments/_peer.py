@@ -34,7 +34,7 @@ class PeerFit:
     """What the peer found, and its price."""
 
     name: str
-    u: Float[np.ndarray, "P"] = field(default_factory=lambda: np.zeros(0))
+    u: Float[np.ndarray, " P"] = field(default_factory=lambda: np.zeros(0))
     evaluations: int = 0  # passes over the windows
     seconds: float = 0.0
     history: list[tuple[int, float]] = field(default_factory=list)  # evaluations, cost so far

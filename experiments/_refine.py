@@ -28,12 +28,12 @@ UNSTABLE = 1e6  # cost of a model that does not simulate
 class Generation(NamedTuple):
     """What is known after some evaluations."""
 
-    u: Float[np.ndarray, "P"]
+    u: Float[np.ndarray, " P"]
     cost: float
     evaluations: int
 
 
-def deviation(sure: Certainty) -> Float[np.ndarray, "P"]:
+def deviation(sure: Certainty) -> Float[np.ndarray, " P"]:
     """First steps of the search: a few standard deviations of the fit, at least 1 %."""
     return np.clip(3 * np.maximum(sure.white, sure.sandwich), 0.01, 0.3)
 
@@ -46,13 +46,13 @@ def middle(errors: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 2"]:
 
 def make_cost(
     problem: Problem, mj_model: mujoco.MjModel, judge: Judge, measures: tuple[int, ...] = (0, 1)
-) -> Callable[[Float[np.ndarray, "P"]], float]:
+) -> Callable[[Float[np.ndarray, " P"]], float]:
     """Log of the middle errors, distance (0) and turn (1), and the prior's share."""
     insert = jax.jit(
         lambda u: (pick(problem.table.insert(problem.model, u)), problem.table.prior(u))
     )
 
-    def cost(u: Float[np.ndarray, "P"]) -> float:
+    def cost(u: Float[np.ndarray, " P"]) -> float:
         leaves, prior = insert(u)
         errors = judge(to_mujoco(mj_model, in_shape(leaves, mj_model)))
         if not np.isfinite(errors).all():
@@ -68,7 +68,7 @@ def make_cost(
 class Rates:
     """Weights and learning rates of the strategy for P coordinates, as the tutorial has them."""
 
-    weights: Float[np.ndarray, "parents"]
+    weights: Float[np.ndarray, " parents"]
     size: int
     mass: float
     path: float
@@ -95,9 +95,9 @@ def make_rates(P: int) -> Rates:
 
 
 def evolve(
-    cost: Callable[[Float[np.ndarray, "P"]], float],
-    u: Float[np.ndarray, "P"],
-    deviation: Float[np.ndarray, "P"],
+    cost: Callable[[Float[np.ndarray, " P"]], float],
+    u: Float[np.ndarray, " P"],
+    deviation: Float[np.ndarray, " P"],
     seed: int,
 ) -> Iterator[Generation]:
     """Generations from `u` with steps of about `deviation` at first; yields the best so far."""

@@ -25,7 +25,7 @@ OBJECTS = {
 OPTIONS = ("timestep", "gravity", "wind", "density", "viscosity")
 SPEC = re.compile(r"(?P<field>\w+):(?P<name>[^\[\]]+)(\[(?P<index>\d+)\])?")
 
-State = tuple[mjx.Model, mjx.Data, Float[Array, "nu"]]
+State = tuple[mjx.Model, mjx.Data, Float[Array, " nu"]]
 
 
 @dataclass(frozen=True)

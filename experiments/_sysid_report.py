@@ -17,7 +17,7 @@ from experiments._trajectories import Recording, Windows
 class Refined:
     """Where the search on the judged error ended, and its price."""
 
-    u: Float[np.ndarray, "P"]
+    u: Float[np.ndarray, " P"]
     evaluations: int
     seconds: float
 

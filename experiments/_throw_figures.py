@@ -15,7 +15,7 @@ FRAMES = 10  # cubes in a strip
 
 def draw_losses(
     path: Path,
-    curves: Mapping[str, tuple[Int[np.ndarray, "steps"], Float[np.ndarray, "steps starts"]]],
+    curves: Mapping[str, tuple[Int[np.ndarray, " steps"], Float[np.ndarray, "steps starts"]]],
 ) -> None:
     """Best loss so far against the budget spent: median and quartiles over the starts."""
     with figure(path, figsize=(6.4, 3.8)) as (_, axes):

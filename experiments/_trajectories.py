@@ -38,8 +38,8 @@ class Recording:
     qpos: Float[np.ndarray, "N nq"]
     qvel: Float[np.ndarray, "N nv"]
     ctrl: Float[np.ndarray, "N nu"]
-    start: Int[np.ndarray, "n"]
-    length: Int[np.ndarray, "n"]
+    start: Int[np.ndarray, " n"]
+    length: Int[np.ndarray, " n"]
     dt: float
     measured: bool  # qvel was recorded, not computed from qpos
 
@@ -57,7 +57,7 @@ class Windows(NamedTuple):
     qpos: Float[np.ndarray, "w W nq"]
     ctrl: Float[np.ndarray, "w W nu"]
     mask: Bool[np.ndarray, "w W"]
-    trajectory: Int[np.ndarray, "w"]
+    trajectory: Int[np.ndarray, " w"]
 
 
 def read(path: Path, mj_model: mujoco.MjModel) -> Recording:
@@ -310,7 +310,7 @@ def _refuse_other_velocity(
 
 
 def cut(
-    recording: Recording, chosen: Int[np.ndarray, "n"], window: int, first_only: bool = False
+    recording: Recording, chosen: Int[np.ndarray, " n"], window: int, first_only: bool = False
 ) -> Windows:
     """The chosen trajectories in windows of `window` predicted samples (0: one window each).
 

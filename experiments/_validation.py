@@ -18,7 +18,7 @@ Judge = Callable[[mujoco.MjModel], Float[np.ndarray, "n 2"]]
 def predict(
     mj_model: mujoco.MjModel,
     recording: Recording,
-    chosen: Int[np.ndarray, "n"],
+    chosen: Int[np.ndarray, " n"],
     backward: bool,
 ) -> list[Float[np.ndarray, "W nq"]]:
     """Positions that follow the first sample of each trajectory, sampled as the recording."""
@@ -56,7 +56,7 @@ def distances(
     return np.stack([place, turn], axis=1)
 
 
-def make_judge(recording: Recording, chosen: Int[np.ndarray, "n"], backward: bool) -> Judge:
+def make_judge(recording: Recording, chosen: Int[np.ndarray, " n"], backward: bool) -> Judge:
     """A model's mean distance (m) and mean turn (degrees) over each of the trajectories."""
 
     def judge(mj_model: mujoco.MjModel) -> Float[np.ndarray, "n 2"]:

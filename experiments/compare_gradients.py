@@ -88,7 +88,7 @@ class Problem:
     state: State
     input: Input
     body: int
-    x: Float[np.ndarray, "points"]
+    x: Float[np.ndarray, " points"]
 
 
 def make_problem(args: Args) -> Problem:
@@ -125,13 +125,13 @@ def _initial(args: Args, mj_model: mujoco.MjModel) -> mujoco.MjData:
     return data
 
 
-def _controls(args: Args, mj_model: mujoco.MjModel) -> Float[Array, "nu"]:
+def _controls(args: Args, mj_model: mujoco.MjModel) -> Float[Array, " nu"]:
     if args.ctrl and len(args.ctrl) != mj_model.nu:
         raise ValueError(f"--ctrl: got {len(args.ctrl)} values, the model has {mj_model.nu}")
     return jnp.asarray(args.ctrl or np.zeros(mj_model.nu), float)
 
 
-def _grid(args: Args, swept: Input) -> Float[np.ndarray, "points"]:
+def _grid(args: Args, swept: Input) -> Float[np.ndarray, " points"]:
     """Around the model's value: a state by 1 either way, a parameter by half of itself."""
     absolute = swept.name.startswith(("qpos:", "qvel:", "ctrl:")) or swept.value == 0
     around = 1.0 if absolute else 0.5 * abs(swept.value)
@@ -168,14 +168,16 @@ def softening(args: Args, method: Method) -> softsim.Softening:
             return softsim.Softening.straight_through(args.softness, args.reach)
 
 
-def sweep(f: Callable, x: Float[np.ndarray, "points"]) -> Curve:
+def sweep(f: Callable, x: Float[np.ndarray, " points"]) -> Curve:
     """Value and derivative at every point. One input: forward mode, one direction."""
     both = jax.jit(jax.vmap(lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))))
     loss, gradient = both(jnp.asarray(x))
     return Curve(np.asarray(loss), np.asarray(gradient))
 
 
-def central_differences(f: Callable, x: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
+def central_differences(
+    f: Callable, x: Float[np.ndarray, " points"]
+) -> Float[np.ndarray, " points"]:
     """Of the outcome as it is, jumps and all: the step is a millionth of the sweep."""
     step = 1e-6 * (x[-1] - x[0])
     values = np.asarray(jax.jit(jax.vmap(f))(jnp.concatenate([x - step, x + step])))
@@ -183,7 +185,7 @@ def central_differences(f: Callable, x: Float[np.ndarray, "points"]) -> Float[np
     return (high - low) / (2 * step)
 
 
-def fine_reference(f: Callable, x: Float[np.ndarray, "points"]) -> Curve:
+def fine_reference(f: Callable, x: Float[np.ndarray, " points"]) -> Curve:
     """Of the finely stepped outcome; differences span a spacing of the sweep, as chords do."""
     step = (x[1] - x[0]) / 2
     halfway = np.concatenate([x - step, x[-1:] + step])
@@ -196,7 +198,7 @@ def fine_reference(f: Callable, x: Float[np.ndarray, "points"]) -> Curve:
 class Results:
     """Everything computed so far."""
 
-    differences: Float[np.ndarray, "points"]
+    differences: Float[np.ndarray, " points"]
     reference: Curve
     curves: dict[str, Curve] = field(default_factory=dict)
 

@@ -97,7 +97,7 @@ def make_miss(args: Args, timestep: float) -> Callable:
 
 
 def landscape(
-    args: Args, miss: Callable, angle: Float[np.ndarray, "n"]
+    args: Args, miss: Callable, angle: Float[np.ndarray, " n"]
 ) -> tuple[np.ndarray, dict[float, np.ndarray]]:
     """Distance to the target over the direction, and its derivative (m/rad) for every reach."""
 
@@ -115,7 +115,7 @@ def landscape(
 
 
 def shorter(
-    r: Float[np.ndarray, "n 2"], J: Float[np.ndarray, "n 2 2"], radius: Float[np.ndarray, "n"]
+    r: Float[np.ndarray, "n 2"], J: Float[np.ndarray, "n 2 2"], radius: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 2"]:
     """Gauss-Newton steps, damped (Levenberg and Marquardt) until none is longer than its radius."""
     values, axes = np.linalg.eigh(np.swapaxes(J, 1, 2) @ J)

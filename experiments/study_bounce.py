@@ -82,9 +82,9 @@ class Curve(NamedTuple):
 
     contact: str
     name: str
-    value: Float[np.ndarray, "n"]
-    gradient: Float[np.ndarray, "n"]
-    differences: Float[np.ndarray, "n"]
+    value: Float[np.ndarray, " n"]
+    gradient: Float[np.ndarray, " n"]
+    differences: Float[np.ndarray, " n"]
 
 
 def ideal(
@@ -147,7 +147,7 @@ def controlled(args: Args) -> Callable:
 
 
 def curve(
-    contact: str, name: str, f: Callable, x: Float[np.ndarray, "n"], step: float = NEAR
+    contact: str, name: str, f: Callable, x: Float[np.ndarray, " n"], step: float = NEAR
 ) -> Curve:
     """Value, exact derivative and central difference."""
     value, gradient = (np.asarray(y) for y in f(jnp.asarray(x)))

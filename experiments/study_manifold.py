@@ -69,8 +69,8 @@ class Sweep(NamedTuple):
 
     points: Float[np.ndarray, "n 4 3"]
     weight: Float[np.ndarray, "n 4"]
-    support: Float[np.ndarray, "n"]
-    gradient: Float[np.ndarray, "n"]
+    support: Float[np.ndarray, " n"]
+    gradient: Float[np.ndarray, " n"]
 
 
 def make_support(args: Args, mode: str) -> Callable:
@@ -93,7 +93,7 @@ def make_support(args: Args, mode: str) -> Callable:
     return support
 
 
-def sweep(args: Args, mode: str, angle: Float[np.ndarray, "n"]) -> Sweep:
+def sweep(args: Args, mode: str, angle: Float[np.ndarray, " n"]) -> Sweep:
     """Everything at every angle."""
     f = make_support(args, mode)
     push = lambda a: jax.jvp(f, (a,), (jnp.ones_like(a),), has_aux=True)
@@ -104,11 +104,11 @@ def sweep(args: Args, mode: str, angle: Float[np.ndarray, "n"]) -> Sweep:
 class Pitfall(NamedTuple):
     """A contact's push over the gap: three gradients of the same hard value."""
 
-    gap: Float[np.ndarray, "n"]
-    value: Float[np.ndarray, "n"]
-    soft: Float[np.ndarray, "n"]
-    each: Float[np.ndarray, "n"]
-    whole: Float[np.ndarray, "n"]
+    gap: Float[np.ndarray, " n"]
+    value: Float[np.ndarray, " n"]
+    soft: Float[np.ndarray, " n"]
+    each: Float[np.ndarray, " n"]
+    whole: Float[np.ndarray, " n"]
 
 
 def pitfall(softness: float) -> Pitfall:

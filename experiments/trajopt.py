@@ -118,8 +118,8 @@ class Step(NamedTuple):
     """One step of a search from every start at once."""
 
     x: Float[Array, "starts 6"]
-    loss: Float[Array, "starts"]
-    miss: Float[Array, "starts"]
+    loss: Float[Array, " starts"]
+    miss: Float[Array, " starts"]
     cost: int  # simulated throws per start
     broken: int = 0  # gradients that were not finite
 

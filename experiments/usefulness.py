@@ -148,7 +148,7 @@ class Step(NamedTuple):
     """One step of a search from every start at once."""
 
     x: Float[Array, "starts n"]
-    miss: Float[Array, "starts"]
+    miss: Float[Array, " starts"]
     cost: int  # simulations per start
 
 

@@ -131,7 +131,7 @@ _SINH = Shape(jnp.sinh, jnp.arcsinh, _sinh_start, _sinh_merge, _sinh_root, _sinh
 SHAPES = {"smooth": _SINH, "c0": _LINEAR, "c1": _CUBIC, "c2": _CUBIC}
 
 
-def _pool(mode: str, z: Array, w: Array, cut: Array) -> Int[Array, "n"]:
+def _pool(mode: str, z: Array, w: Array, cut: Array) -> Int[Array, " n"]:
     """The first entry of the block of every entry; `cut` marks entries that start a new row."""
     shape, n = SHAPES[mode], z.shape[0]
     entries = shape.start(z, w)

@@ -64,17 +64,17 @@ def parse_options(options: Mapping[str, Any] | None) -> Options:
 class _Problem(NamedTuple):
     """One row: scores z (n,), live (n,), anchors (a,) and their masses (a,), width ()."""
 
-    z: Float[Array, "n"]
-    live: Float[Array, "n"]
-    anchors: Float[Array, "a"]
-    mass: Float[Array, "a"]
+    z: Float[Array, " n"]
+    live: Float[Array, " n"]
+    anchors: Float[Array, " a"]
+    mass: Float[Array, " a"]
     width: Float[Array, ""]
 
-    def scores(self, prices: Float[Array, "a"]) -> Float[Array, "n a"]:
+    def scores(self, prices: Float[Array, " a"]) -> Float[Array, "n a"]:
         cost = (self.z[:, None] - self.anchors) ** 2
         return jnp.where(self.mass > 0, (prices - cost) / self.width, UNUSED)
 
-    def marginal(self, prices: Float[Array, "a"], mode: str) -> Float[Array, "a"]:
+    def marginal(self, prices: Float[Array, " a"], mode: str) -> Float[Array, " a"]:
         return self.live @ project(self.scores(prices), mode)
 
 
@@ -102,7 +102,7 @@ def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]
     return matrix + size / len(matrix) + jnp.diag(unused)
 
 
-def _start(problem: _Problem) -> Float[Array, "a"]:
+def _start(problem: _Problem) -> Float[Array, " a"]:
     """Prices of the hard transport: the entry midway between two groups is indifferent."""
     z = -jnp.sort(-problem.z)
     below = jnp.cumsum(problem.mass)[:-1].astype(int)
@@ -113,10 +113,10 @@ def _start(problem: _Problem) -> Float[Array, "a"]:
     return jnp.concatenate([jnp.zeros(1, z.dtype), jnp.cumsum(steps)])
 
 
-def _newton(problem: _Problem, mode: str, tolerance: float, max_iter: int) -> Float[Array, "a"]:
+def _newton(problem: _Problem, mode: str, tolerance: float, max_iter: int) -> Float[Array, " a"]:
     """Damped Newton; a step that does not lower the error of the marginals raises the damping.
 
-    One step more than the tolerance asks for makes derivatives exact to rounding.
+    One step more than the tolerance asks for, which squares the error where curvature is regular.
     """
     dtype = problem.z.dtype
     limit = jnp.maximum(tolerance, 4 * jnp.finfo(dtype).eps * jnp.sum(problem.live))
@@ -148,20 +148,22 @@ def _newton(problem: _Problem, mode: str, tolerance: float, max_iter: int) -> Fl
     return body(jax.lax.while_loop(cond, body, state))[1]
 
 
-def _prices(problem: _Problem, mode: str, options: Options) -> Float[Array, "a"]:
+def _prices(problem: _Problem, mode: str, options: Options) -> Float[Array, " a"]:
     """The prices of the anchors, differentiable in the scores, the anchors and the width."""
     smooth = mode == "smooth"
     tolerance = options.sinkhorn_tol if smooth else options.lbfgs_tol
     max_iter = options.sinkhorn_max_iter if smooth else options.lbfgs_max_iter
 
-    @jax.custom_jvp
-    def solve(problem):
+    @partial(jax.custom_jvp, nondiff_argnums=(1,))
+    def solve(problem, tolerance):
         return _newton(problem, mode, tolerance, max_iter)
 
     @solve.defjvp
-    def solve_jvp(primals, tangents):
+    def solve_jvp(tolerance, primals, tangents):
+        # to rounding: where curvature vanishes, as it may in c2, marginals within a tolerance leave
+        # the prices, and so the derivative, undetermined
         (problem,), (change,) = primals, tangents
-        prices = solve(problem)
+        prices = solve(problem, 0.0)
 
         def marginal(z, anchors, width):
             return problem._replace(z=z, anchors=anchors, width=width).marginal(prices, mode)
@@ -170,7 +172,7 @@ def _prices(problem: _Problem, mode: str, options: Options) -> Float[Array, "a"]
         shift = jax.jvp(marginal, (problem.z, problem.anchors, problem.width), moved)[1]
         return prices, -jnp.linalg.solve(_hessian(problem, prices, mode), shift)
 
-    return solve(problem)
+    return solve(problem, tolerance)
 
 
 def _plan(

@@ -20,7 +20,7 @@ SMALL_SQUARE = 1e-4
 """rad^2; below it the first term left out of `quat_exp`'s series is under the float64 rounding."""
 
 
-def planes(x: Float[Array, "k *n"]) -> list[Float[Array, "*n"]]:
+def planes(x: Float[Array, " k *n"]) -> list[Float[Array, "*n"]]:
     """The k components. Their derivatives are gathered by one concatenation."""
     return [part.reshape(x.shape[1:]) for part in jax.lax.split(x, (1,) * x.shape[0])]
 
@@ -31,7 +31,7 @@ def cross(a: Vectors, b: Vectors) -> Vectors:
     return jnp.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0])
 
 
-def dot(a: Float[Array, "k *n"], b: Float[Array, "k *n"]) -> Float[Array, "*n"]:
+def dot(a: Float[Array, " k *n"], b: Float[Array, " k *n"]) -> Float[Array, "*n"]:
     """Inner products, column by column."""
     return functools.reduce(operator.add, map(operator.mul, planes(a), planes(b)))
 
