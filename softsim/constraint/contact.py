@@ -25,6 +25,9 @@ from softsim.dynamics import relative_jacobians
 # Impedance of a contact that just touches, felt from a distance: the force at touch stays below 1 %
 # of the force at rest, since the spring term adds to it.
 FAR_IMPEDANCE = 0.005
+# A contact weaker than this has no spring: below it, the square that the derivative of the mean of
+# the springs divides by would vanish in float32.
+ABSENT = 1e-15
 
 
 def contact_blocks(
@@ -86,7 +89,8 @@ def _contact_block(
     far = contact.presence * (1.0 - contact.mask) * far_imp / (1.0 - far_imp)
     total = near + far
     pull = near * near_imp * pos - far * far_imp * (reach - pos)
-    spring = jnp.where(total > 0, pull / jnp.where(total > 0, total, 1.0), 0.0)
+    felt = total > ABSENT
+    spring = jnp.where(felt, pull / jnp.where(felt, total, 1.0), 0.0)
     D = total[:, None] / jnp.maximum(invweight, mujoco.mjMINVAL)
     k = J.shape[1]
     rep = lambda x: jnp.repeat(x, k, axis=0)

@@ -163,3 +163,29 @@ def test_value_inside_value_and_grad_is_the_hard_one_to_rounding() -> None:
     value, slope = jax.jit(jax.value_and_grad(lambda v: height(v, THROUGH)))(-1.0)
     np.testing.assert_allclose(value, jax.jit(height)(-1.0, HARD), rtol=1e-10)
     assert np.isfinite(slope) and slope != 0
+
+
+def test_straight_through_tangents_stay_of_the_size_of_the_hard_ones() -> None:
+    """Through a landing on an edge, tumbling and rest; a soft mask would let them reach 1e10."""
+    m = softsim.put_model(scene(body("box", "0 0 .2", BOX, 1, 'euler="20 10 0"')))
+    d = softsim.make_data(m)
+
+    def path(speed, softening):
+        thrown = d.replace(qvel=d.qvel.at[:4].set(jnp.array([1.0, 0.0, -1.0, 5.0]) * speed))
+        return softsim.rollout(m, thrown, jnp.zeros((250, 0)), softening)[1].qpos
+
+    tangent = jax.jit(lambda softening: jax.jvp(lambda v: path(v, softening), (1.0,), (1.0,))[1])
+    hard, through = (float(jnp.abs(tangent(softening)).max()) for softening in (HARD, THROUGH))
+    assert through < 100 * hard, (hard, through)
+
+
+def test_a_vanishing_contact_has_finite_derivatives_in_float32() -> None:
+    """Corners that a soft choice all but leaves out, with a strength of 1e-20, above the floor."""
+    pose = [0.2, 0.0, 0.0898, 0.92696655, 0.08343395, 0.36525315, -0.01902516]
+    m = scene(body("box", "0 0 .2", BOX.replace(".08 .1 .06", ".0524 .0524 .0524"), 1))
+    with jax.enable_x64(False):
+        model = softsim.put_model(m)
+        d = softsim.make_data(model)
+        after = lambda q: softsim.step(model, d.replace(qpos=q), Softening.soft(reach=0.01)).qvel
+        slope = jax.jit(jax.jacfwd(after))(jnp.array(pose, jnp.float32))
+    assert np.isfinite(slope).all()
