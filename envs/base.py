@@ -29,7 +29,8 @@ class State(eqx.Module):
         reward: of the last step.
         done: 1.0 where the episode ended with the last step, else 0.0.
         metrics: the terms of the reward by name; they add up to `reward`.
-        info: `steps` taken in this episode; `truncation`, 1.0 where only the time limit ended it;
+        info: `steps` taken in this episode; `truncation`, 1.0 where only the time limit ended it
+            (never in episodes of one step, which are whole);
             `margin`, how far it is from failing; `action`, the last; `key`, for the next episode;
             `model`, the randomised leaves of the model; and what the task draws for an episode,
             such as a target.
@@ -228,11 +229,13 @@ class Env:
         metrics = {k: jnp.asarray(term, data.qpos.dtype) for k, term in terms.items()}
         steps = state.info["steps"] + 1
         ended = self.terminated(data)
-        truncated = (steps >= self.episode_length) & ~ended
+        # an episode of one action is over by itself: nothing follows that a critic could value
+        over = (steps >= self.episode_length) & ~ended
+        truncated = over & (self.episode_length > 1)
         info = state.info | {"steps": steps, "action": action}
         info["truncation"] = truncated.astype(data.qpos.dtype)
         info["margin"] = self.margin(data)
-        done = (ended | truncated).astype(data.qpos.dtype)
+        done = (ended | over).astype(data.qpos.dtype)
         reward = jnp.sum(jnp.stack(list(metrics.values())))
         return State(data, self.observe(data, info), reward, done, metrics, info)
 

@@ -33,8 +33,8 @@ def diagnose(module: ModuleType, config: Any, env: Env, state: Any) -> str:
         named = f" Not finite: {', '.join(stages)}." if stages else ""
         return f"{place}{named}\n\n{report}"
     return (
-        "Every step and its derivative are finite on their own: their product overflowed. "
-        "A shorter horizon or softer contacts help."
+        "Every step and its derivative are finite on their own: their product over the horizon, or "
+        "the critic, overflowed. A shorter horizon or smaller rates help."
     )
 
 

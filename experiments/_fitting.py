@@ -108,16 +108,17 @@ class Problem(eqx.Module):
         windows = jax.tree.map(jnp.asarray, windows)
         ctrl = jnp.repeat(windows.ctrl, self.substeps, axis=1)
         corners = softsim.Softening(collision=softsim.Part(skin=jnp.asarray(SKIN)))
-        path = sweep(model, self.data, *jax.vmap(begin)(z, windows), ctrl, corners)
-        seen = (x[:, self.substeps - 1 :: self.substeps] for x in path)
-        r, J = jax.vmap(judge)(*seen, windows)
+        start, tangents = jax.vmap(begin)(z, windows)
+        path, slopes = sweep(model, self.data, start, tangents, ctrl, corners)
+        at = slice(self.substeps - 1, None, self.substeps)
+        r, J = jax.vmap(judge)(path[:, at], slopes[:, at], windows)
         return r, jnp.moveaxis(J, 1, -1)
 
     def first_state(
         self, m: mjx.Model, z: Float[Array, " K"], window: Windows
     ) -> tuple[Float[Array, " nq"], Float[Array, " nv"]]:
         """Position and velocity where the prediction of a window begins."""
-        qpos, qvel = window.qpos0, window.qvel0
+        qpos, qvel = jnp.asarray(window.qpos0), jnp.asarray(window.qvel0)
         if self.backward:
             qvel = qvel + half_sample(m, self.substeps)
         if z.size:
@@ -240,6 +241,7 @@ class Point:
     cost: float
     evaluations: int  # passes over the windows, each giving errors and Jacobian at once
     done: bool = False
+    stalled: bool = False  # done because no step, however short, lowers the cost
 
 
 def levenberg_marquardt(
@@ -249,9 +251,10 @@ def levenberg_marquardt(
     start: Float[np.ndarray, " P"] | None = None,
     tolerance: float = 1e-3,
 ) -> Iterator[Point]:
-    """Points of decreasing cost, `start` (or 0) first; done when steps get below `tolerance`.
+    """Points, `start` (or 0) first; done when steps get below `tolerance`.
 
-    Steps are in natural units of the coordinates: 1e-3 is 0.1 % of a positive parameter.
+    Every step lowers the cost for the variances at its beginning. Steps are in natural units of the
+    coordinates: 1e-3 is 0.1 % of a positive parameter.
     """
     prior, slope = _prior_functions(problem.table)
     u = np.zeros(problem.table.size) if start is None else start
@@ -261,14 +264,14 @@ def levenberg_marquardt(
     if not np.isfinite(total(problem, blocks, blocks.variance)):
         raise ValueError("the model as given does not predict finite motion; check it and the data")
     prior_cost = lambda u: 0.5 * float(prior(u) @ prior(u))
-    done = False
+    done = stalled = False
     while True:
         variance = blocks.variance
         cost = total(problem, blocks, variance) + prior_cost(u)
-        yield Point(u, z, blocks, cost, evaluations, done)
+        yield Point(u, z, blocks, cost, evaluations, done, stalled)
         if done:
             return
-        accepted = False
+        accepted, ordinary = False, damping
         while not accepted and not done:
             du, dz, expected = _step(reduce(blocks, damping), slope(u), prior(u), damping)
             tried = evaluate(u + du, z + dz, windows)
@@ -276,6 +279,7 @@ def levenberg_marquardt(
             gain = cost - total(problem, tried, variance) - prior_cost(u + du)
             accepted = gain > 0
             done = float(np.max(np.abs(du))) < tolerance
+            stalled = done and not accepted and damping > ordinary
             good = gain > 0.5 * expected
             damping = max(1e-9, damping / 8.0) if good else damping if accepted else damping * 8.0
         if accepted:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from experiments._trajectories import Recording
 
+FARTHEST = 2.0  # rad from the first attitude; rotation vectors jump at pi
 LEAST = 5  # rows in flight; a recorded velocity is kept where there are fewer
 
 
@@ -61,6 +62,8 @@ def _velocity(
         mujoco.mj_differentiatePos(mj_model, apart[k], 1.0, qpos[0], pose)
     time = dt * np.arange(len(qpos))
     fit = np.polynomial.polynomial.polyfit
-    curved, straight = fit(time, apart, 2), fit(time, apart, 1)
+    turned = np.linalg.norm(apart.reshape(len(qpos), -1, 6)[..., 3:], axis=2).max(axis=1)
+    few = max(2, int(np.argmax(np.append(turned, np.inf) > FARTHEST)))
+    curved, straight = fit(time, apart, 2), fit(time[:few], apart[:few], 1)
     turns = np.tile(np.arange(6) >= 3, mj_model.njnt)
     return np.where(turns, straight[1], curved[1] + 2 * at * curved[2])

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 import softsim
+from experiments._mjcf import FIELDS, INERTIAL, PER_DOF
 from experiments._sweep import close, find_input, find_name
 from softsim import dynamics
 from softsim.dynamics.rotation import quat_exp, quat_mul
@@ -112,7 +113,9 @@ class Table:
 
     def insert(self, m: mjx.Model, u: Coordinates) -> mjx.Model:
         """The model with these parameters, and with what the compiler would derive from them."""
-        for p, x in zip(self.parameters, self.split(u)):
+        pairs = zip(self.parameters, self.split(u))
+        # a mass takes the inertia with it, which may be a parameter of its own
+        for p, x in sorted(pairs, key=lambda pair: not pair[0].name.startswith("mass:")):
             m = p.insert(m, p.decode(x))
         return derive(m)
 
@@ -240,10 +243,15 @@ def _leaf(mj_model: mujoco.MjModel, m: mjx.Model, name: str, kind: str, element:
 
 def _other(mj_model: mujoco.MjModel, m: mjx.Model, name: str) -> Made:
     """Any other float leaf, as FIELD:ELEMENT[i]."""
+    field = name.partition(":")[0]
+    written = (*FIELDS, *INERTIAL, *PER_DOF)
+    if field not in written:
+        raise ValueError(
+            f"--parameters {name}: expected a field that can be written to an MJCF file: "
+            + ", ".join(written)
+        )
     state = (m, softsim.make_data(m), jnp.zeros(mj_model.nu))
     found = find_input(mj_model, state, name)
-    if name.startswith(("qpos:", "qvel:", "ctrl:")):
-        raise ValueError(f"--parameters {name}: a state is not a parameter")
     insert = lambda m, x: found.insert((m, state[1], state[2]), x[0])[0]
     return found.value, "real", abs(found.value) or 1.0, "", insert
 
@@ -298,7 +306,8 @@ def _of_body(m: mjx.Model, kind: str, b: int) -> Made:
         insert = lambda m, x: m.replace(body_inertia=m.body_inertia.at[b].set(jnp.sum(x) - x))
         return np.asarray(second), "positive", 1.0, "kg m^2, second moments of mass", insert
     if kind == "inertia":
-        insert = lambda m, x: m.replace(body_inertia=_times(m.body_inertia, b, x[0] / principal[0]))
+        shape = principal / principal[0]
+        insert = lambda m, x: m.replace(body_inertia=m.body_inertia.at[b].set(shape * x[0]))
         return principal[0], "positive", 1.0, "kg m^2, first moment; all scale with it", insert
 
     def weigh(m: mjx.Model, x: Array) -> mjx.Model:

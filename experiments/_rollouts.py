@@ -79,7 +79,8 @@ def evaluate(env: Env, policy: Policy, keys: PRNGKeyArray) -> Score:
     def body(carry: tuple) -> tuple:
         state, alive, total, length = carry
         state = jax.vmap(env.step)(state, jax.vmap(policy)(state.obs))
-        total = total + alive * state.reward
+        # not a product: what has ended may not be finite any more
+        total = total + jnp.where(alive > 0, state.reward, 0.0)
         return state, alive * (1 - state.done), total, length + alive
 
     running = lambda carry: jnp.any(carry[1] > 0)

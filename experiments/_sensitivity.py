@@ -97,5 +97,6 @@ def sweep(
     count = len(start[0])
     rest = {name: getattr(d, name) for name in ("time", "qacc_warmstart")}
     rest = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), rest)
-    path = jax.lax.scan(body, (start, tangents, rest), jnp.moveaxis(ctrl, 1, 0))[1]
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), path)
+    carry = (start, tangents, rest)
+    path: tuple[Array, Array] = jax.lax.scan(body, carry, jnp.moveaxis(ctrl, 1, 0))[1]
+    return jnp.moveaxis(path[0], 0, 1), jnp.moveaxis(path[1], 0, 1)

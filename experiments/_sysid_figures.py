@@ -52,7 +52,7 @@ def _errors(axes: Axes, result: Result, column: int, unit: float, label: str) ->
     axes.set_xlim(left=axes.get_xlim()[0] / 3)  # room for the legend
     axes.set_xlabel(label)
     axes.set_ylabel("share of trajectories below")
-    axes.set_title(f"{len(result.judged)} trajectories that were not fitted")
+    axes.set_title(result.judges())
     axes.legend(loc="upper left", fontsize=7)
 
 

@@ -58,6 +58,12 @@ class Result:
         }
         return {name: errors for name, errors in sets.items() if errors is not None}
 
+    def judges(self) -> str:
+        """What the errors were taken of."""
+        seen = np.intersect1d(self.judged, self.windows.trajectory).size
+        which = "the fitted" if seen else "other"
+        return f"{len(self.judged)} {which} trajectories"
+
     def best(self) -> np.ndarray:
         """Errors of the model that is written."""
         return self.after if self.refined_after is None else self.refined_after
@@ -89,7 +95,7 @@ def sentences(
         said.append(
             f"Floor: with the best {place} for each trajectory alone, chosen in hindsight, the "
             f"median distance is still {1e3 * best[place][0]:.1f} mm; with the best {turn}, the "
-            f"median turn {best[turn][1]:.1f} degrees. No common value gets below."
+            f"median turn {best[turn][1]:.1f} degrees."
         )
     if result.floor is not None:
         said.append(
@@ -97,6 +103,8 @@ def sentences(
             "common parameters still leave a median distance of "
             f"{1e3 * np.median(result.floor[:, 0]):.1f} mm."
         )
+    if result.points[-1].stalled:
+        said.append("The fit stalled: no step along its derivatives lowers the cost any more.")
     if not result.points[-1].done:
         said.append(f"Not converged after {iterations} iterations: raise --iterations.")
     return [text[0].upper() + text[1:] for text in said]
@@ -184,7 +192,9 @@ def print_results(result: Result, said: list[str]) -> None:
         | {key: f"{rows[key][i]:.4g}" for key in ("refined", "peer") if key in rows}
         for i, name in enumerate(rows["parameter"])
     ]
-    _run.print_table("Parameters (in the lengths of the data: fitted.xml)", table)
+    _run.print_table(
+        "Parameters (fitted.xml holds the last ones, in the lengths of the data)", table
+    )
     errors = [
         {
             "model": name,
@@ -193,7 +203,7 @@ def print_results(result: Result, said: list[str]) -> None:
         }
         for name, e in result.errors().items()
     ]
-    _run.print_table(f"Median error over {len(result.judged)} trajectories not fitted", errors)
+    _run.print_table(f"Median error over {result.judges()}", errors)
     last = result.points[-1]
     print(f"{last.evaluations} evaluations, {result.seconds[-1]:.0f} s", end="")
     if result.refined is not None:

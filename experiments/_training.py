@@ -128,24 +128,32 @@ class Run:
         iteration = int(state.iteration[0])
         with _run.progress() as bar:
             task = bar.add_task("training", total=total, completed=iteration, status="compiling")
-            if iteration == 0:
-                self._score(state, 0)
-            while iteration < total:
-                begin, cpu = time.perf_counter(), time.process_time()
-                following, metrics = self._update(self.env, state)
-                row = {name: float(np.mean(value)) for name, value in metrics.items()}
-                if not np.isfinite(list(row.values())).all():
-                    self._stop(state, iteration, row)
-                state, iteration = following, iteration + 1
-                elapsed = time.perf_counter() - begin
-                self.seconds += elapsed
-                self.cpu_seconds += time.process_time() - cpu
-                self._record(iteration, row, elapsed)
-                if iteration % self.eval_every == 0 or iteration == total:
-                    self._score(state, iteration)
-                    self._save(state, iteration)
-                bar.update(task, completed=iteration, status=self._status())
+            try:
+                self._evaluate_if_due(state, iteration)
+                while iteration < total:
+                    begin, cpu = time.perf_counter(), time.process_time()
+                    following, metrics = self._update(self.env, state)
+                    row = {name: float(np.mean(value)) for name, value in metrics.items()}
+                    if not np.isfinite(list(row.values())).all():
+                        self._stop(state, iteration, row)
+                    elapsed = time.perf_counter() - begin
+                    self.seconds += elapsed
+                    self.cpu_seconds += time.process_time() - cpu
+                    self._record(iteration + 1, row, elapsed)
+                    state, iteration = following, iteration + 1
+                    self._evaluate_if_due(state, iteration)
+                    bar.update(task, completed=iteration, status=self._status())
+            except KeyboardInterrupt:
+                self._save(state, iteration)
+                raise
         return state
+
+    def _evaluate_if_due(self, state: Any, iteration: int) -> None:
+        """Score and save at every interval's end, once, also if it was stopped just there."""
+        due = iteration % self.eval_every == 0 or iteration == self.config.iterations
+        if due and not any(int(row["iteration"]) == iteration for row in self.log.returns):
+            self._score(state, iteration)
+            self._save(state, iteration)
 
     def _record(self, iteration: int, row: dict[str, float], elapsed: float) -> None:
         steps = len(self.seeds) * self.config.steps_per_update
@@ -166,18 +174,19 @@ class Run:
         keys = eval_keys(self.eval_envs)
         score = self._evaluate(self.env, state.policy, keys)
         self._keep_best(state.policy, np.mean(score.returns, axis=1))
-        for i, seed in enumerate(self.seeds):
-            self.log.returns.append(
-                {
-                    **self._when(iteration),
-                    "seed": seed,
-                    "return": float(np.mean(score.returns[i])),
-                    "return_std": float(np.std(score.returns[i])),
-                    "length": float(np.mean(score.length[i])),
-                }
-            )
+        self.log.returns += [
+            {
+                **self._when(iteration),
+                "seed": seed,
+                "return": float(np.mean(score.returns[i])),
+                "return_std": float(np.std(score.returns[i])),
+                "length": float(np.mean(score.length[i])),
+            }
+            for i, seed in enumerate(self.seeds)
+        ]
 
     def _keep_best(self, policy: Policy, returns: np.ndarray) -> None:
+        returns = np.where(np.isfinite(returns), returns, -np.inf)
         if self.best is None:
             self.best = policy, returns
             return
@@ -208,12 +217,14 @@ class Run:
 
     def _stop(self, state: Any, iteration: int, row: dict[str, float]) -> None:
         bad = ", ".join(name for name, value in row.items() if not np.isfinite(value))
-        self._save(state, iteration)
+        learned = eqx.filter((state.actor, getattr(state, "critic", None)), eqx.is_inexact_array)
+        if all(np.isfinite(x).all() for x in jax.tree.leaves(learned)):
+            self._save(state, iteration)
         found = diagnose(self.module, self.config, self.env, state)
         (self.out / "diagnosis.txt").write_text(found + "\n")
         raise DivergedError(
             f"iteration {iteration + 1}: {bad} not finite. {found.splitlines()[0]} "
-            f"The state before is in {self.out / CHECKPOINT}, the doctor's report in "
+            f"The last good state is in {self.out / CHECKPOINT}, the doctor's report in "
             f"{self.out / 'diagnosis.txt'}"
         )
 

@@ -14,6 +14,7 @@ Without qvel, the velocity at every row is the slope of a parabola through the r
 """
 
 import csv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,7 +73,13 @@ def read(path: Path, mj_model: mujoco.MjModel) -> Recording:
     readers = {".npz": _read_npz, ".csv": _read_csv}
     if path.suffix not in readers:
         raise ValueError(f"--data {path}: expected a .npz or .csv file")
-    return make_recording(readers[path.suffix](path), mj_model, f"--data {path}")
+    try:
+        columns = readers[path.suffix](path)
+    except (zipfile.BadZipFile, UnicodeDecodeError, ValueError) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"--data {path}: no readable {path.suffix} file ({error})") from None
+    return make_recording(columns, mj_model, f"--data {path}")
 
 
 def make_recording(
@@ -82,6 +89,13 @@ def make_recording(
     if "qpos" not in columns:
         raise ValueError(f"{where}: no qpos, only {', '.join(sorted(columns)) or 'nothing'}")
     qpos = _table(columns["qpos"], "qpos", mj_model.nq, where)
+    if np.size(columns.get("time", qpos[:, 0])) != len(qpos):
+        raise ValueError(f"{where}: {np.size(columns['time'])} times, qpos has {len(qpos)} rows")
+    if mj_model.nu and "ctrl" not in columns:
+        raise ValueError(
+            f"{where}: no ctrl, but the model has {mj_model.nu} actuators; give zeros if they were "
+            "idle"
+        )
     start, length = _extent(columns, len(qpos), where)
     dt = _time_step(columns, start, length, where)
     _refuse_not_finite(qpos, "qpos", start, where)
@@ -106,13 +120,14 @@ def make_recording(
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    # opened here: numpy leaves a file open that is no archive
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
-    with path.open(newline="") as stream:
-        rows = list(csv.reader(stream))
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        rows = [row for row in csv.reader(stream) if row]
     if len(rows) < 3:
         raise ValueError(f"--data {path}: expected a header and at least two rows")
     header, body = [name.strip() for name in rows[0]], rows[1:]
@@ -151,12 +166,22 @@ def _table(values: np.ndarray, name: str, width: int, where: str) -> Float[np.nd
 def _extent(columns: dict[str, np.ndarray], rows: int, where: str) -> tuple[np.ndarray, np.ndarray]:
     start = np.atleast_1d(np.asarray(columns.get("start", 0), int))
     length = np.atleast_1d(np.asarray(columns.get("length", np.diff(np.append(start, rows))), int))
+    if not start.size:
+        raise ValueError(f"{where}: start is empty, there are no trajectories")
     if start.shape != length.shape:
         raise ValueError(f"{where}: {len(start)} starts but {len(length)} lengths of trajectories")
     outside = (start < 0) | (start + length > rows)
     if outside.any():
         i = int(np.argmax(outside))
         raise ValueError(f"{where}: trajectory {i} ends at row {start[i] + length[i]} of {rows}")
+    order = np.argsort(start, kind="stable")
+    into = start[order][:-1] + length[order][:-1] > start[order][1:]
+    if into.any():
+        i = int(np.argmax(into))
+        raise ValueError(
+            f"{where}: trajectories {order[i]} and {order[i + 1]} share rows, expected each row in "
+            "one trajectory"
+        )
     if (length < 3).any():
         i = int(np.argmin(length))
         raise ValueError(f"{where}: trajectory {i} has {length[i]} rows, expected at least 3")
@@ -170,7 +195,9 @@ def _time_step(
     if "time" not in columns:
         if "dt" not in columns:
             raise ValueError(f"{where}: neither dt nor time is given")
-        dt = float(np.asarray(columns["dt"]))
+        if np.size(columns["dt"]) != 1:
+            raise ValueError(f"{where}: dt has {np.size(columns['dt'])} numbers, expected one")
+        dt = float(np.ravel(columns["dt"])[0])
         if not dt > 0 or not np.isfinite(dt):
             raise ValueError(f"{where}: dt is {dt}, expected a positive number of seconds")
         return dt

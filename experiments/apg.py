@@ -46,8 +46,10 @@ class Apg:
 
     def __post_init__(self) -> None:
         for name in ("iterations", "num_envs", "horizon", "actor_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
+                )
         if self.truncate is not None and self.truncate < 1:
             raise ValueError(f"truncate: got {self.truncate}, expected at least 1 step")
 

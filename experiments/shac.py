@@ -76,8 +76,15 @@ class Shac:
             names = ", ".join(get_args(Estimator))
             raise ValueError(f"--estimator {self.estimator}: expected one of {names}")
         for name in ("iterations", "num_envs", "horizon", "groups", "actor_rate", "critic_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
+                )
+        if self.steps_per_update < self.critic_batches:
+            raise ValueError(
+                f"num_envs * horizon: got {self.steps_per_update} steps per update, expected at "
+                f"least {self.critic_batches}, one for each batch of the critic"
+            )
         if not self.fading >= 0:
             raise ValueError(f"fading: got {self.fading}, expected at least 0")
         if self.estimator == "mixed" and (self.groups < 2 or self.num_envs % self.groups):

@@ -80,6 +80,8 @@ class Args:
         for name in ("seeds", "eval_every", "eval_envs", "check_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.seed <= 2**31 - 1 - self.seeds:
+            raise ValueError(f"--seed: got {self.seed}, expected a number from 0 to 2^31")
         if self.algo not in ALGOS:
             raise ValueError(f"--algo {self.algo}: there are {', '.join(get_args(Algo))}")
         defaults(self.env, self.algo)
@@ -172,7 +174,7 @@ def main(args: Args) -> None:
     try:
         run.train(state)
     except KeyboardInterrupt:
-        print(f"\nstopped; continue with --resume (checkpoints every {args.eval_every} updates)")
+        print(f"\nstopped; the last update is saved in {out}: continue with --resume")
         raise
     draw_curve(out / "curve.png", f"{args.env}, {args.algo}", run.log.returns)
     scores = check(args, run)

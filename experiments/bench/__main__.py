@@ -17,7 +17,11 @@ def main() -> None:
         print(f"usage: python -m experiments.bench <{names}> [options]")
         sys.exit(0 if name in ("-h", "--help") else 2)
     module = importlib.import_module(f"experiments.bench.{name}")
-    module.main(tyro.cli(module.Args, args=sys.argv[2:], prog=f"experiments.bench {name}"))
+    try:
+        module.main(tyro.cli(module.Args, args=sys.argv[2:], prog=f"experiments.bench {name}"))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ processor, is that of training alone, the first epoch's compilation included.
 
 import csv
 import functools
+import importlib.util
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,8 @@ def earlier(path: Path) -> list[dict[str, Any]]:
 
 def main(args: Args) -> None:
     """Train every seed and write the tables."""
+    if importlib.util.find_spec("brax") is None:
+        raise ValueError("the peer is Brax's PPO: pip install brax")
     settings, own, _ = defaults(args.env, "shac")
     out = _run.open_folder(args.out)
     env = envs.make(args.env, **settings)

@@ -53,6 +53,13 @@ def test_metrics_add_up_and_episodes_end() -> None:
     assert state.done == 1 and state.info["truncation"] == 1
 
 
+def test_an_episode_of_one_step_is_over_and_not_cut() -> None:
+    """A critic would else value what follows a throw."""
+    env = envs.make("pendulum", episode_length=1)
+    state = env.arrive(jax.jit(env.reset)(jax.random.key(0)), jnp.zeros(1), env.blank)
+    assert state.done == 1 and state.info["truncation"] == 0
+
+
 def test_batch_reset_and_reuse() -> None:
     env = envs.make("pendulum", episode_length=2)
     keys = jax.random.split(jax.random.key(0), 3)

@@ -101,7 +101,7 @@ def test_what_the_data_cannot_tell_is_said(tmp_path: Path) -> None:
     """Without torque of the motor only ratios to the inertia matter."""
     data, xml = swing(tmp_path)
     with np.load(data) as file:
-        still = {name: file[name] for name in file.files if name != "ctrl"}
+        still = {name: file[name] for name in file.files} | {"ctrl": 0 * file["ctrl"]}
     model = mujoco.MjModel.from_xml_string(PENDULUM.format(**TRUTH).replace('armature="0.01"', ""))
     state = mujoco.MjData(model)
     state.qpos[0] = 1.0
@@ -185,6 +185,35 @@ def test_parameters_start_at_the_model_and_reach_a_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(to_mujoco(mj_model, leaves).body_mass, fitted.body_mass, rtol=1e-5)
 
 
+def test_mass_and_inertia_fitted_together_are_what_they_say() -> None:
+    mj_model = mujoco.MjModel.from_xml_string(ZOO)
+    m = softsim.put_model(mj_model)
+    for names in (("inertia:box", "mass:box"), ("mass:box", "moments:box")):
+        table = make_table(mj_model, names, {}, {}, {}, 1.0)
+        u = 0.3 * jnp.arange(1, table.size + 1)
+        values, fitted = dict(zip(table.labels, table.values(u))), table.insert(m, u)
+        assert fitted.body_mass[1] == pytest.approx(values["mass:box"])
+        if "inertia:box" in values:
+            assert fitted.body_inertia[1, 0] == pytest.approx(values["inertia:box"])
+        else:
+            second = jnp.sum(fitted.body_inertia[1]) / 2 - fitted.body_inertia[1]
+            assert second[2] == pytest.approx(values["moments:box[2]"])
+
+
+def test_spin_is_right_beyond_half_a_turn() -> None:
+    box = ZOO.split('<body name="flap"')[0] + "</body></worldbody></mujoco>"
+    mj_model = mujoco.MjModel.from_xml_string(box)
+    data = mujoco.MjData(mj_model)
+    data.qpos[2], data.qvel[5] = 5.0, 12.0
+    rows = []
+    for _ in range(25):
+        rows.append(data.qpos.copy())
+        mujoco.mj_step(mj_model, data, 4)
+    recording = make_recording({"qpos": np.array(rows), "dt": np.array(0.02)}, mj_model)
+    found = start_in_flight(recording, mj_model, backward=False)
+    np.testing.assert_allclose(found.qvel[0, 3:], [0, 0, 12.0], atol=1e-6)
+
+
 def test_fitted_inertia_reaches_the_simulation() -> None:
     """Of a lone free body too, whose mass matrix MuJoCo computes only once."""
     mj_model = mujoco.MjModel.from_xml_path(str(sysid.MODEL))
@@ -247,7 +276,13 @@ def spoil(change: str) -> dict[str, np.ndarray]:
             columns |= {"start": np.array([0]), "length": np.array([2])}
         case "outside":
             columns |= {"start": np.array([20]), "length": np.array([20])}
-    if change in ("gap", "unequal"):
+        case "times":
+            time = time[:20]
+        case "shared":
+            columns |= {"start": np.array([0, 10]), "length": np.array([20, 20])}
+        case "none":
+            columns |= {"start": np.zeros(0, int), "length": np.zeros(0, int)}
+    if change in ("gap", "unequal", "times"):
         columns["time"] = time
     return columns | {"qpos": qpos}
 
@@ -265,11 +300,24 @@ def spoil(change: str) -> dict[str, np.ndarray]:
         ("velocity", "part of qvel is"),
         ("short", "trajectory 0 has 2 rows"),
         ("outside", "ends at row 40 of 30"),
+        ("times", "20 times, qpos has 30 rows"),
+        ("shared", "trajectories 0 and 1 share rows"),
+        ("none", "there are no trajectories"),
     ],
 )
 def test_bad_data_is_named(change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_recording(spoil(change), mujoco.MjModel.from_xml_string(ZOO))
+
+
+def test_controls_and_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
+    motor = mujoco.MjModel.from_xml_string(PENDULUM.format(**TRUTH))
+    with pytest.raises(ValueError, match="no ctrl, but the model has 1 actuators"):
+        make_recording({"qpos": np.zeros((9, 1)), "dt": np.array(0.02)}, motor)
+    for name in ("torn.npz", "text.npz", "latin.csv"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04\xff" if name == "torn.npz" else b"qpos0,\xe9")
+        with pytest.raises(ValueError, match=f"{name}: no readable"):
+            read(tmp_path / name, motor)
 
 
 def test_good_data_is_read_from_both_layouts(tmp_path: Path) -> None:
@@ -305,6 +353,7 @@ def test_good_data_is_read_from_both_layouts(tmp_path: Path) -> None:
         ({"parameters": ("mass:box",), "bounds": {"mass:box": (0.5, 1.0)}}, "is not inside"),
         ({"parameters": ("mass:box",), "start": {"mass:bax": 1.0}}, "not among --parameters"),
         ({"parameters": ("qpos:box",)}, "no such kind"),
+        ({"parameters": ("jnt_range:flap[0]",)}, "expected a field that can be written"),
         ({"parameters": ()}, "got none"),
     ],
 )

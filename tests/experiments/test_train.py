@@ -58,26 +58,35 @@ class Point(Pendulum):
         return self.arrive(state, action, data)
 
 
+class Killed(BaseException):
+    """Nothing in the loop answers to it, as nothing answers to `kill -9`."""
+
+
 @pytest.mark.parametrize("physics", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("algo", ["apg", pytest.param("shac", marks=pytest.mark.slow)])
-def test_interrupted_and_resumed_is_bitwise_the_same(
-    algo: str, physics: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("stop", "kept"), [(KeyboardInterrupt, ["1", "2", "3"]), (Killed, ["1", "2"])]
+)
+def test_stopped_and_resumed_is_bitwise_the_same(
+    stop: type, kept: list, algo: str, physics: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Ctrl-C loses nothing, a kill what followed the last checkpoint."""
     if not physics:
         monkeypatch.setitem(registry.ENVS, "pendulum", Point)
     train_only(tmp_path / "whole", algo=algo)
 
     def killed(self, iteration, row, elapsed):
         if iteration == 4:
-            raise KeyboardInterrupt
+            raise stop
         return record(self, iteration, row, elapsed)
 
     record = Run._record
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_record", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(stop):
             train_only(tmp_path / "parts", algo=algo)
-    assert [row["iteration"] for row in read_csv(tmp_path / "parts" / "progress.csv")] == ["1", "2"]
+    assert [row["iteration"] for row in read_csv(tmp_path / "parts" / "progress.csv")] == kept
     train_only(tmp_path / "parts", algo=algo, resume=True)
 
     for name in ("checkpoint.eqx", "policy.eqx"):
