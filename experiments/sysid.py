@@ -66,7 +66,7 @@ class Args:
     """what is fitted, as KIND:ELEMENT or KIND. Geoms: friction, torsion, rolling, timeconst,
     dampratio, dmin, dmax, width, size, place. Bodies: mass, inertia, moments, com, axes. Joints:
     damping, armature, frictionloss, stiffness. Actuators: gain. The world: gravity, tilt,
-    length_scale. Or any float field, as FIELD:ELEMENT[i]"""
+    length_scale. Or any float field that is written to MJCF, as FIELD:ELEMENT[i]"""
     start: dict[str, float] = field(default_factory=dict)
     """values to start from instead of the model's: NAME VALUE ..."""
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -116,7 +116,8 @@ def _start(problem: _Problem) -> Float[Array, " a"]:
 def _newton(problem: _Problem, mode: str, tolerance: float, max_iter: int) -> Float[Array, " a"]:
     """Damped Newton; a step that does not lower the error of the marginals raises the damping.
 
-    One step more than the tolerance asks for, which squares the error where curvature is regular.
+    One step more than the tolerance asks for makes derivatives exact to rounding where curvature is
+    regular.
     """
     dtype = problem.z.dtype
     limit = jnp.maximum(tolerance, 4 * jnp.finfo(dtype).eps * jnp.sum(problem.live))
@@ -154,16 +155,14 @@ def _prices(problem: _Problem, mode: str, options: Options) -> Float[Array, " a"
     tolerance = options.sinkhorn_tol if smooth else options.lbfgs_tol
     max_iter = options.sinkhorn_max_iter if smooth else options.lbfgs_max_iter
 
-    @partial(jax.custom_jvp, nondiff_argnums=(1,))
-    def solve(problem, tolerance):
+    @jax.custom_jvp
+    def solve(problem):
         return _newton(problem, mode, tolerance, max_iter)
 
     @solve.defjvp
-    def solve_jvp(tolerance, primals, tangents):
-        # to rounding: where curvature vanishes, as it may in c2, marginals within a tolerance leave
-        # the prices, and so the derivative, undetermined
+    def solve_jvp(primals, tangents):
         (problem,), (change,) = primals, tangents
-        prices = solve(problem, 0.0)
+        prices = solve(problem)
 
         def marginal(z, anchors, width):
             return problem._replace(z=z, anchors=anchors, width=width).marginal(prices, mode)
@@ -172,7 +171,7 @@ def _prices(problem: _Problem, mode: str, options: Options) -> Float[Array, " a"
         shift = jax.jvp(marginal, (problem.z, problem.anchors, problem.width), moved)[1]
         return prices, -jnp.linalg.solve(_hessian(problem, prices, mode), shift)
 
-    return solve(problem, tolerance)
+    return solve(problem)
 
 
 def _plan(

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from mujoco.mjx import JointType, Model
 
 HIGHEST = jax.lax.Precision.HIGHEST
-STRETCHES = 3  # more slices than this cost more than a product
 FREE, BALL, SLIDE, HINGE = JointType.FREE, JointType.BALL, JointType.SLIDE, JointType.HINGE
 
 
@@ -100,45 +99,9 @@ def tree(m: Model) -> Tree:
 def spread(x: Float[Array, "*c n"], table: np.ndarray) -> Float[Array, "*c k"]:
     """`x @ table`: sums or looks up the elements of `x` (last axis) along a constant table.
 
-    A table that copies a few stretches of `x` becomes slices, which cost nothing; others a product,
-    for which exact precision is asked: accelerators would round positions to 10 bits.
+    Exact precision is asked for: accelerators would otherwise round positions to 10 bits.
     """
-    stretches = _stretches(table)
-    if stretches is None:
-        return jnp.matmul(x, jnp.asarray(table, x.dtype), precision=HIGHEST)
-    if stretches == [range(x.shape[-1])]:
-        return x
-    return jnp.concatenate([_copy(x, s) for s in stretches], axis=-1)
-
-
-def _copy(x: Float[Array, "*c n"], stretch: range | tuple[int, int]) -> Float[Array, "*c k"]:
-    """Elements in a row, or one element again and again (-1: zero)."""
-    if isinstance(stretch, range):
-        return x[..., stretch.start : stretch.stop]
-    index, count = stretch
-    shape = (*x.shape[:-1], count)
-    if index < 0:
-        return jnp.zeros(shape, x.dtype)
-    return jnp.broadcast_to(x[..., index : index + 1], shape)
-
-
-def _stretches(table: np.ndarray) -> list[range | tuple[int, int]] | None:
-    """What a lookup table copies, stretch by stretch; None if that is too many, or no copying."""
-    if not np.all(table.sum(axis=0) <= 1):
-        return None
-    index = np.where(table.any(axis=0), table.argmax(axis=0), -1).tolist()
-    found: list[range | tuple[int, int]] = []
-    at = 0
-    while at < len(index):
-        first = index[at]
-        same, rising = 1, 1
-        while index[at + same : at + same + 1] == [first]:
-            same += 1
-        while first >= 0 and index[at + rising : at + rising + 1] == [first + rising]:
-            rising += 1
-        found.append(range(first, first + rising) if rising > same else (first, same))
-        at += max(same, rising)
-    return found if len(found) <= STRETCHES else None
+    return jnp.matmul(x, jnp.asarray(table, x.dtype), precision=HIGHEST)
 
 
 def one_hot(index: np.ndarray, size: int) -> np.ndarray:
