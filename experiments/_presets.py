@@ -34,6 +34,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "billiard": {"all": TOSS, "softness": {"preset": "straight_through", "reach": 0.1}},
     "planar_push": {
         "shac": QUICK | {"iterations": 200, "actor_rate": 0.01},
+        "softness": {"preset": "straight_through", "reach": 0.02},
     },
     "finger_turn": {"softness": {"preset": "straight_through", "reach": 0.05}},
     "hopper": {
