@@ -36,6 +36,7 @@ XML = """
   </worldbody>
 </mujoco>
 """
+TILTED = 0.6  # degrees, from which on the hard support no longer jumps
 HALF = 0.1  # m
 MODES = ("hard", "smooth", "c0", "c1", "c2")
 
@@ -134,14 +135,17 @@ def table(angle: np.ndarray, sweeps: dict[str, Sweep]) -> list[dict[str, str]]:
     rows = []
     for mode, s in sweeps.items():
         jump = np.abs(np.diff(s.support)).max()
-        apart = np.median(np.abs(s.support - hard.support))
+        apart = np.abs(s.support - hard.support)
+        tilted = np.abs(np.degrees(angle)) > TILTED
+        left, right = (apart[tilted & (sign * angle > 0)].max() for sign in (-1, 1))
         flat = np.mean(np.abs(s.gradient) < 1e-6 * HALF)
         chords = np.gradient(s.support, step)
         rows.append(
             {
                 "mode": mode,
                 "largest change between angles": f"{1e3 * jump:.1f} mm",
-                "away from hard, median": f"{1e3 * apart:.2f} mm",
+                "away from hard, median": f"{1e3 * np.median(apart):.2f} mm",
+                "worst, tilted left; right": f"{1e3 * left:.1f}; {1e3 * right:.1f} mm",
                 "zero gradient": f"{flat:.0%} of angles",
                 "gradient at flat": f"{s.gradient[len(angle) // 2]:.3g} m/rad",
                 "gradient off its chords": f"{np.median(np.abs(s.gradient - chords)):.1e} m/rad",
@@ -184,13 +188,17 @@ def draw(args: Args, angle: np.ndarray, sweeps: dict[str, Sweep], trap: Pitfall)
 def findings(rows: list[dict[str, str]], sweeps: dict[str, Sweep], trap: Pitfall) -> list[str]:
     """What the numbers say."""
     by_mode = {row["mode"]: row for row in rows}
-    soft_jump = {m: r["largest change between angles"] for m, r in by_mode.items() if m != "hard"}
+    soft = {m: r for m, r in by_mode.items() if m != "hard"}
+    soft_jump = {m: r["largest change between angles"] for m, r in soft.items()}
     outside = trap.gap > 0.05
     lost = np.mean(np.abs(trap.each[outside])) / np.mean(np.abs(trap.whole[outside]))
     return [
         f"Hard, the support jumps by {by_mode['hard']['largest change between angles']} as the box "
         "passes flat, and no derivative shows it; soft, the largest change between neighbouring "
         f"angles is {', '.join(f'{v} ({m})' for m, v in soft_jump.items())}.",
+        f"Beyond {TILTED:g} degrees the soft support is off by at most (left; right) "
+        + ", ".join(f"{r['worst, tilted left; right']} ({m})" for m, r in soft.items())
+        + ": not the same to both sides, as points are chosen one after the other.",
         "Straight-through around each factor of a product keeps "
         f"{lost:.0%} of the derivative where the surfaces do not touch, because the other factor's "
         "hard value, zero, multiplies it; around the whole product it keeps all of it.",
