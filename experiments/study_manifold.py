@@ -137,7 +137,8 @@ def table(angle: np.ndarray, sweeps: dict[str, Sweep]) -> list[dict[str, str]]:
         jump = np.abs(np.diff(s.support)).max()
         apart = np.abs(s.support - hard.support)
         tilted = np.abs(np.degrees(angle)) > TILTED
-        left, right = (apart[tilted & (sign * angle > 0)].max() for sign in (-1, 1))
+        sides = (tilted & (sign * angle > 0) for sign in (-1, 1))
+        left, right = (apart[side].max(initial=0.0) for side in sides)
         flat = np.mean(np.abs(s.gradient) < 1e-6 * HALF)
         chords = np.gradient(s.support, step)
         rows.append(
@@ -198,7 +199,7 @@ def findings(rows: list[dict[str, str]], sweeps: dict[str, Sweep], trap: Pitfall
         f"angles is {', '.join(f'{v} ({m})' for m, v in soft_jump.items())}.",
         f"Beyond {TILTED:g} degrees the soft support is off by at most (left; right) "
         + ", ".join(f"{r['worst, tilted left; right']} ({m})" for m, r in soft.items())
-        + ": not the same to both sides, as points are chosen one after the other.",
+        + ".",
         "Straight-through around each factor of a product keeps "
         f"{lost:.0%} of the derivative where the surfaces do not touch, because the other factor's "
         "hard value, zero, multiplies it; around the whole product it keeps all of it.",
