@@ -334,7 +334,11 @@ def adam(
         reduced = reduce(blocks, 1e-3)
         z[index] -= reduced.back_g
         gradient = reduced.g + slope(u).T @ prior(u) * size / n
-        gradient = np.where(np.isfinite(gradient), gradient, 0.0)
+        if not np.isfinite(gradient).all():
+            raise ValueError(
+                f"step {step} of Adam at rate {rate}: the gradient is not finite, so the motion "
+                "with these parameters has none; lower --rate, or fit fewer parameters"
+            )
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.99 * square + 0.01 * gradient**2
         ratio = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.99**step)) + 1e-12)

@@ -34,9 +34,15 @@ def start_in_flight(recording: Recording, mj_model: mujoco.MjModel, backward: bo
         qpos = recording.qpos[rows]
         count = _rows_before_contact(mj_model, qpos)
         if count >= LEAST:
-            at = -0.5 * recording.dt if backward else 0.0
+            at = -0.5 * (recording.dt if backward else _lag(mj_model))
             qvel[rows.start] = _velocity(mj_model, qpos[:count], recording.dt, at)
     return replace(recording, qvel=qvel)
+
+
+def _lag(mj_model: mujoco.MjModel) -> float:
+    """Positions of semi-implicit Euler steps lie on the parabola of half a step earlier."""
+    exact = mj_model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_RK4)
+    return 0.0 if exact else float(mj_model.opt.timestep)
 
 
 def _rows_before_contact(mj_model: mujoco.MjModel, qpos: Float[np.ndarray, "W nq"]) -> int:

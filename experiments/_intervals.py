@@ -66,6 +66,12 @@ def certainty(problem: Problem, point: Point, trajectory: np.ndarray) -> Certain
     low, high = _interval(table, point.u, half)
     correlation = covariance / np.outer(white, white)
     weak = unidentified(table, information, correlation)
+    weak += [
+        f"trajectories disagree about {label}: together they determine it only to about "
+        f"{100 * deviation:.0f} %."
+        for label, deviation in zip(table.labels, sandwich)
+        if deviation > WEAK
+    ]
     return Certainty(values, low, high, white, sandwich, float(np.sqrt(noise2)), correlation, weak)
 
 

@@ -211,6 +211,9 @@ def _coordinates(
         low, high = bounds
         if not (low < x0.min() and x0.max() < high):
             raise ValueError(f"--bounds {name}: {x0} is not inside ({low}, {high})")
+        if (kind != "real" and low < 0) or (kind == "fraction" and high > 1):
+            ends = "0 and 1" if kind == "fraction" else "0 and infinity"
+            raise ValueError(f"--bounds {name}: ({low}, {high}) is not between {ends}")
         offset, width = logit((x0 - low) / (high - low)), high - low
         return lambda u: low + width * jax.nn.sigmoid(offset + u), relative
     decode = {
@@ -237,8 +240,28 @@ def _leaf(mj_model: mujoco.MjModel, m: mjx.Model, name: str, kind: str, element:
     x0 = np.ravel(values[at])[0]
     if kind in ("timeconst", "dampratio") and x0 <= 0:
         raise ValueError(f"{where}: solref is in its direct form; expected (timeconst, dampratio)")
+    if kind == "gain":
+        return x0, coordinate, 1.0, unit, _gain(mj_model, row)
     insert = lambda m, x: m.tree_replace({leaf: getattr(m, leaf).at[at].set(x[0])})
     return x0, coordinate, 1.0, unit, insert
+
+
+def _gain(mj_model: mujoco.MjModel, i: int) -> Callable[[mjx.Model, Array], mjx.Model]:
+    """Insertion of a gain; in a servo, whose bias opposes the gain, it is in both.
+
+    A position servo pushes by kp (ctrl - length), a velocity servo by kv (ctrl - velocity).
+    """
+    gain, bias = mj_model.actuator_gainprm[i, 0], mj_model.actuator_biasprm[i]
+    affine = mj_model.actuator_biastype[i] == int(mujoco.mjtBias.mjBIAS_AFFINE)
+    servo = [k for k in (1, 2) if affine and gain and bias[k] == -gain][:1]
+
+    def insert(m: mjx.Model, x: Array) -> mjx.Model:
+        changes = {"actuator_gainprm": m.actuator_gainprm.at[i, 0].set(x[0])}
+        for k in servo:
+            changes["actuator_biasprm"] = m.actuator_biasprm.at[i, k].set(-x[0])
+        return m.tree_replace(changes)
+
+    return insert
 
 
 def _other(mj_model: mujoco.MjModel, m: mjx.Model, name: str) -> Made:
@@ -349,6 +372,7 @@ def refuse_without_scale(mj_model: mujoco.MjModel, where: str) -> None:
         "meshes or height fields": mj_model.nmesh + mj_model.nhfield,
         "springs": np.any(mj_model.jnt_stiffness), "damped joints": np.any(mj_model.dof_damping),
         "joint friction": np.any(mj_model.dof_frictionloss),
+        "armature": np.any(mj_model.dof_armature),
         "limits of sliding joints": np.any(mj_model.jnt_limited[slide]),
         "a fluid": mj_model.opt.density or mj_model.opt.viscosity,
         "direct solref": np.any(mj_model.geom_solref <= 0),
@@ -369,6 +393,8 @@ def scale_lengths(m: mjx.Model, x: Float[Array, " 1"]) -> mjx.Model:
               "geom_gap", "site_pos", "jnt_pos")  # fmt: skip
     scaled: dict[str, Any] = {name: jnp.asarray(getattr(m, name)) * s for name in linear}
     scaled["body_inertia"] = m.body_inertia * s**2
+    # the coefficients of torsion and rolling are lengths
+    scaled["geom_friction"] = m.geom_friction.at[:, 1:].multiply(s)
     scaled["geom_solimp"] = m.geom_solimp.at[:, 2].set(m.geom_solimp[:, 2] * s)
     scaled["qpos0"] = m.qpos0.at[at].set(m.qpos0[at] * s)
     scaled["opt.gravity"] = m.opt.gravity * s

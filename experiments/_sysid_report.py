@@ -81,13 +81,14 @@ def sentences(
         apart = "differ" if not low < 1 < high else "do not differ measurably"
         said.append(
             f"Lengths in the data {apart} from true ones: scale {value:.4f} ({low:.4f} to "
-            f"{high:.4f}), so that gravity reads {value * _gravity(result.problem):.3f} m/s^2."
+            f"{high:.4f}), so that gravity reads {_gravity(result):.3f} m/s^2."
         )
     said += sure.weak or ["The data determine every parameter."]
-    for i, (name, value) in enumerate(zip(table.labels, sure.values)):
-        for given, (low, high) in bounds.items():
-            if name.startswith(given) and not 0.02 < (value - low) / (high - low) < 0.98:
-                said.append(f"{name} = {sure.values[i]:.4g} has run into its bounds {low}, {high}.")
+    names = [p.name for p in table.parameters for _ in p.labels]
+    for name, label, value in zip(names, table.labels, sure.values):
+        low, high = bounds.get(name, (-np.inf, np.inf))
+        if np.isfinite(high - low) and not 0.02 < (value - low) / (high - low) < 0.98:
+            said.append(f"{label} = {value:.4g} has run into its bounds {low}, {high}.")
     if result.hindsight:
         best = {label: np.median(errors, axis=0) for label, errors in result.hindsight.items()}
         place = min(best, key=lambda label: best[label][0])
@@ -110,8 +111,11 @@ def sentences(
     return [text[0].upper() + text[1:] for text in said]
 
 
-def _gravity(problem: Problem) -> float:
-    return float(np.linalg.norm(problem.model.opt.gravity))
+def _gravity(result: Result) -> float:
+    """Of the fitted model, in the lengths of the data."""
+    problem = result.problem
+    model = problem.table.insert(problem.model, result.points[-1].u)
+    return float(np.linalg.norm(model.opt.gravity))
 
 
 def parameter_rows(result: Result) -> dict[str, list]:

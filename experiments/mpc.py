@@ -272,11 +272,15 @@ def at_equal_time(args: Args, of: Callable[[str], list[Record]]) -> str:
     """Best cost of every method within the time of MPPI's cheapest and dearest run."""
     said = []
     for limit in sorted({f(r.seconds for r in of("mppi")) for f in (min, max)}):
+        run = [m for m in args.methods if of(m)]
         fair = [
             min((r for r in of(m) if r.seconds <= limit), key=lambda r: r.cost, default=None)
-            for m in args.methods
+            for m in run
         ]
-        costs = ", ".join(f"{r.method} {r.cost:.3g}" for r in fair if r is not None)
+        costs = ", ".join(
+            f"{m} {r.cost:.3g}" if r is not None else f"{m} none so quick"
+            for m, r in zip(run, fair)
+        )
         said.append(f"at most {1e3 * limit:.3g} ms per control step, costs are {costs}")
     return "; ".join(said) + "."
 

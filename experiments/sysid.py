@@ -119,8 +119,10 @@ class Args:
 
     def __post_init__(self) -> None:
         for name in ("fit", "iterations", "robust", "rate", "default_prior"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--{name}: got {getattr(self, name)}, expected more than 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"--{name}: got {getattr(self, name)}, expected a finite number more than 0"
+                )
         for name in ("window", "judge", "spread", "refine"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected 0 or more")

@@ -133,9 +133,7 @@ def test_flight_tells_the_first_velocity() -> None:
     columns = {"qpos": table[:, :7], "qvel": table[:, 7:], "dt": np.array(1 / 148)}
     recording = make_recording(columns, mj_model)
     found = start_in_flight(recording, mj_model, backward=False)
-    half_step = mj_model.opt.gravity * mj_model.opt.timestep / 2  # of semi-implicit Euler
-    np.testing.assert_allclose(found.qvel[0, :3], truth[:3] + half_step, atol=1e-6)
-    np.testing.assert_allclose(found.qvel[0, 3:], truth[3:], atol=1e-6)
+    np.testing.assert_allclose(found.qvel[0], truth, atol=1e-6)
     np.testing.assert_array_equal(found.qvel[1:], recording.qvel[1:])
     np.testing.assert_array_equal(recording.qvel[0], table[0, 7:])
 
@@ -158,6 +156,45 @@ def test_unidentified_directions() -> None:
     assert len(one) == 1 and "mass:arm not at all" in one[0]
     alike = unidentified(table, np.diag([1e4, 1e4]), np.array([[1.0, 0.99], [0.99, 1.0]]))
     assert "hard to tell apart" in alike[0]
+
+
+def test_gain_of_a_servo_is_in_its_bias_too(tmp_path: Path) -> None:
+    motor = '<motor name="motor" joint="hinge" gear="1"/>'
+    servos = (
+        '<position name="motor" joint="hinge" kp="2" kv="0.3"/>',
+        '<velocity name="motor" joint="hinge" kv="2"/>',
+    )
+    for xml in (PENDULUM.format(**TRUTH).replace(motor, servo) for servo in servos):
+        model = mujoco.MjModel.from_xml_string(xml)
+        table = make_table(model, ("gain:motor",), {}, {}, {}, 1.0)
+        leaves = in_shape(pick(table.insert(softsim.put_model(model), np.log([1.5]))), model)
+        expected = mujoco.MjModel.from_xml_string(xml.replace('="2"', '="3"'))
+        for name in ("actuator_gainprm", "actuator_biasprm"):
+            np.testing.assert_allclose(leaves[name], getattr(expected, name), rtol=1e-6)
+
+
+def test_length_scale_is_that_of_a_larger_world() -> None:
+    """Everything with a length in its unit grows; MuJoCo C then moves the same, larger."""
+    xml = ZOO.replace('damping="0.1" armature="0.02"', "").replace(
+        'frictionloss="0.05" stiffness="0.3"', ""
+    )
+    xml = xml.replace("<freejoint", '<freejoint align="false"').replace(
+        'name="box" type="box"', 'name="box" type="box" condim="6"'
+    )
+    model = mujoco.MjModel.from_xml_string(xml)
+    table = make_table(model, ("length_scale",), {}, {}, {}, 1.0)
+    larger = to_mujoco(
+        model, in_shape(pick(table.insert(softsim.put_model(model), np.log([1.3]))), model)
+    )
+    ends = []
+    for m in (model, larger):
+        s = m.opt.gravity[2] / model.opt.gravity[2]
+        data = mujoco.MjData(m)
+        data.qpos[:3], data.qvel[:6] = [0, 0, 0.09 * s], [s, 0.2 * s, 0, 0.5, 1.0, 8.0]
+        mujoco.mj_step(m, data, 60)
+        assert data.ncon
+        ends.append(data.qpos / np.where(np.arange(m.nq) < 3, s, 1.0))
+    np.testing.assert_allclose(*ends, atol=1e-4)
 
 
 EVERY = ("friction:box", "torsion:box", "rolling:box", "timeconst:box", "dampratio:box", "dmin:box",
@@ -351,6 +388,8 @@ def test_good_data_is_read_from_both_layouts(tmp_path: Path) -> None:
         ({"parameters": ("gravity:box",)}, "belongs to the world"),
         ({"parameters": ("length_scale",)}, "not defined for a model with springs"),
         ({"parameters": ("mass:box",), "bounds": {"mass:box": (0.5, 1.0)}}, "is not inside"),
+        ({"parameters": ("mass:box",), "bounds": {"mass:box": (-1.0, 1.0)}}, "not between 0 and"),
+        ({"parameters": ("dmax:box",), "bounds": {"dmax:box": (0.5, 2.0)}}, "not between 0 and 1"),
         ({"parameters": ("mass:box",), "start": {"mass:bax": 1.0}}, "not among --parameters"),
         ({"parameters": ("qpos:box",)}, "no such kind"),
         ({"parameters": ("jnt_range:flap[0]",)}, "expected a field that can be written"),
@@ -378,6 +417,7 @@ def test_samples_must_be_whole_steps() -> None:
         ({"fit": 0}, "--fit: got 0"),
         ({"noise": (0.0, 1.0)}, "--noise"),
         ({"robust": -1.0}, "--robust"),
+        ({"robust": float("inf")}, "expected a finite number"),
         ({"window": -1}, "--window"),
     ],
 )
