@@ -367,6 +367,25 @@ def cem(samples: int, spread: float, elite: float = 0.1, hold: float = 0.0) -> P
     return Planner(start, improve, renew, lambda task: (samples + 1) * task.steps)
 
 
+def proposing(planner: Planner, samples: int, spread: float, hold: float) -> Planner:
+    """Every round of `planner` begins from the best of a few noisy plans, the plan among them.
+
+    Derivatives lead to the bottom of the valley in which a plan is; samples find other valleys.
+
+    Args:
+        samples, spread, hold: as for `mppi`.
+    """
+
+    def improve(task: Task, x: X, plan: Array, memory: Any, key: PRNGKeyArray) -> tuple[Array, Any]:
+        plans = _noisy(plan, spread, hold, samples, key)
+        costs = jax.vmap(lambda p: task.total(x, p))(plans)
+        best = jnp.argmin(jnp.where(jnp.isfinite(costs), costs, jnp.inf))
+        return planner.improve(task, x, plans[best], memory, key)
+
+    work = lambda task: planner.work(task) + (samples + 1) * task.steps
+    return Planner(planner.start, improve, planner.shift, work)
+
+
 def _noisy(
     plan: Float[Array, "H nu"],
     spread: Array | float,

@@ -3,8 +3,9 @@
 At every control step a plan of actions is improved by some rounds and its first action applied; the
 rest, shifted, is where the next plan begins (warm start). Compared are gradient descent through the
 simulated plan (shooting), iLQR from `softsim.linearize`, MPPI and the cross-entropy method. The
-first two are run with several numbers of rounds, the others with several numbers of samples and of
-rounds, all from the same starts: cost against simulated physics steps and against computing time,
+first two are run with several numbers of rounds, from the plan there is and from the best of a few
+noisy ones (`--proposals`); the others with several numbers of samples and of rounds. All have the
+same starts: cost against simulated physics steps and against computing time,
 and the real-time factor (simulated time / computing time).
 
 Computing time is processor time on a CPU, so that other programs on the machine do not count, and
@@ -14,7 +15,7 @@ wall-clock time on other devices.
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -27,7 +28,7 @@ import envs
 import softsim
 from envs import Env
 from experiments import _run
-from experiments._controllers import Planner, Task, X, cem, ilqr, mppi, shooting
+from experiments._controllers import Planner, Task, X, cem, ilqr, mppi, proposing, shooting
 from experiments._figures import COLORS, figure
 
 TaskName = Literal["cartpole", "planar_push", "hopper"]
@@ -47,6 +48,8 @@ class Args:
     """how plans are improved"""
     rounds: tuple[int, ...] = (1, 2, 3, 4)
     """of shooting and iLQR per control step, each number a run"""
+    proposals: tuple[int, ...] = (0, 7)
+    """noisy plans, the best of which shooting and iLQR begin a round from; 0: none"""
     samples: tuple[int, ...] = (16, 64)
     """plans in a round of MPPI and CEM"""
     sampling_rounds: tuple[int, ...] = (1, 4)
@@ -69,6 +72,8 @@ class Args:
         for name in ("rounds", "samples", "sampling_rounds"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 1")
+        if not self.proposals or min(self.proposals) < 0:
+            raise ValueError(f"--proposals: got {self.proposals}, expected at least 0")
         if self.starts < 1:
             raise ValueError(f"--starts: got {self.starts}, expected at least 1")
         if not self.length > 0 or not self.reach >= 0:
@@ -142,14 +147,13 @@ def make_task(args: Args, name: str, method: str) -> Task:
 def make_planner(method: str, setup: Setup, samples: int) -> Planner:
     """The planner of a name."""
     match method:
-        case "shooting":
-            return shooting()
-        case "ilqr":
-            return ilqr()
         case "mppi":
             return mppi(samples, setup.spread, hold=setup.hold)
-        case _:
+        case "cem":
             return cem(samples, setup.spread, hold=setup.hold)
+        case _:
+            planner = shooting() if method == "shooting" else ilqr()
+            return proposing(planner, samples, setup.spread, setup.hold) if samples else planner
 
 
 def make_run(task: Task, planner: Planner, length: int) -> Callable:
@@ -187,7 +191,7 @@ class Record(NamedTuple):
 
     task: str
     method: str
-    samples: int  # 0 for gradients
+    samples: int  # in a round; for gradients, proposals
     rounds: int
     cost: float  # mean over the run and the starts
     spread: float  # standard deviation over the starts
@@ -195,12 +199,18 @@ class Record(NamedTuple):
     seconds: float  # of computing, per control step
     real_time: float  # simulated time / computing time
 
+    @property
+    def planner(self) -> str:
+        """The method, and how many plans gradients begin from."""
+        proposed = self.samples and self.method not in SAMPLING
+        return f"{self.method} with {self.samples} proposals" if proposed else self.method
+
 
 def measure(args: Args, name: str, method: str, bar: _run.Progress) -> list[Record]:
     """All amounts of work of one method on one task."""
     setup = SETUPS[name]
     task = make_task(args, name, method)
-    amounts = {0: args.rounds}
+    amounts = dict.fromkeys(args.proposals, args.rounds)
     if method in SAMPLING:
         amounts = dict.fromkeys(args.samples, args.sampling_rounds)
     length = max(2, round(args.length * setup.length))
@@ -262,7 +272,7 @@ def compare(args: Args, records: list[Record]) -> list[str]:
             low = min(of(method), key=lambda r: r.cost)
             said.append(
                 f"{name}: {method} reaches them with {shares} of the steps (inf: not with the "
-                f"rounds tried); its best is {low.cost:.4g} ({low.steps} steps)."
+                f"rounds tried); its best is {low.cost:.4g} ({low.planner}, {low.steps} steps)."
             )
         said.append(f"{name}: {at_equal_time(args, of)}")
     return said
@@ -278,7 +288,7 @@ def at_equal_time(args: Args, of: Callable[[str], list[Record]]) -> str:
             for m in run
         ]
         costs = ", ".join(
-            f"{m} {r.cost:.3g}" if r is not None else f"{m} none so quick"
+            f"{r.planner} {r.cost:.3g}" if r is not None else f"{m} none so quick"
             for m, r in zip(run, fair)
         )
         said.append(f"at most {1e3 * limit:.3g} ms per control step, costs are {costs}")
@@ -291,12 +301,15 @@ def draw(path: Path, records: list[Record]) -> None:
     size = (3.6 * len(tasks), 6.0)
     with figure(path, nrows=2, ncols=len(tasks), figsize=size, sharey="col") as (_, axes):
         for column, name in zip(axes.T, tasks):
-            for method, color in zip(get_args(Method), COLORS):
-                some = [r for r in records if r.task == name and r.method == method]
-                if not some:
-                    continue
-                style = {"fmt": "o", "ms": 4, "capsize": 2, "color": color, "label": method}
-                style["ls"] = "none" if method in SAMPLING else "-"
+            lines: dict[str, list[Record]] = {}
+            for r in records:
+                if r.task == name:
+                    lines.setdefault(r.planner, []).append(r)
+            for label, some in lines.items():
+                method, proposed = some[0].method, some[0].samples > 0
+                color = COLORS[get_args(Method).index(method)]
+                style = {"fmt": "o", "ms": 4, "capsize": 2, "color": color, "label": label}
+                style["ls"] = "none" if method in SAMPLING else "--" if proposed else "-"
                 costs, spread = [r.cost for r in some], [r.spread for r in some]
                 column[0].errorbar([r.steps for r in some], costs, spread, **style)
                 column[1].errorbar([1e3 * r.seconds for r in some], costs, spread, **style)
@@ -344,7 +357,10 @@ def left_behind(args: Args, made: dict[str, Any]) -> list[Record]:
 def main(args: Args) -> None:
     """Run every method on every task; what an interrupted run has done is not done again."""
     if args.quick:
-        args = Args(args.out, ("cartpole",), args.methods, (1, 2), (16,), (1,), 1, 0.1)
+        args = replace(
+            args, tasks=("cartpole",), rounds=(1, 2), proposals=(0, 3), samples=(16,),
+            sampling_rounds=(1,), starts=1, length=0.1,
+        )  # fmt: skip
     _run.open_folder(args.out)
     with jax.enable_x64(True), _run.progress() as bar:
         made = _run.provenance(args)
