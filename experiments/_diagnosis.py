@@ -20,15 +20,14 @@ def diagnose(module: ModuleType, config: Any, env: Env, state: Any) -> str:
     seeds = len(state.iteration)
     for seed in range(seeds):
         one = _entry(state, seed)
-        softening = config.softness.at(one.iteration, config.iterations)
-        soft = env.with_softening(softening)
+        soft = config.practice(env, one.iteration)
         found = _first_bad(soft, one, module.draw(config, env, one)[2])
         if found is None:
             continue
         step, index, what, before = found
         model = soft.model.tree_replace(before.info["model"])
         place = f"seed {seed}, environment {index}, step {step}: {what}."
-        report = softsim.check_gradients(model, before.data, softening)
+        report = softsim.check_gradients(model, before.data, soft.softening)
         stages = [f"{f.stage} by {f.wrt}" for f in report.findings if f.verdict == "not finite"]
         named = f" Not finite: {', '.join(stages)}." if stages else ""
         return f"{place}{named}\n\n{report}"

@@ -40,7 +40,7 @@ class Softness:
         if not 0 < self.anneal <= 1:
             raise ValueError(f"--anneal {self.anneal}: expected a share in (0, 1]")
 
-    def at(self, iteration: Int[Array, ""], iterations: int) -> softsim.Softening:
+    def at(self, iteration: Int[Array, ""] | int, iterations: int) -> softsim.Softening:
         """The softening at an iteration of `iterations`; annealing never recompiles."""
         if self.preset == "hard":
             return softsim.Softening.hard()

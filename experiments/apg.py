@@ -58,6 +58,10 @@ class Apg:
         """Environment steps of one update."""
         return self.num_envs * self.horizon
 
+    def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
+        """The environment that an update sees: softened."""
+        return env.with_softening(self.softness.at(iteration, self.iterations))
+
 
 class TrainState(eqx.Module):
     """All that changes in training: what a checkpoint holds."""
@@ -103,7 +107,7 @@ def draw(
 def update(config: Apg, env: Env, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
     """One batch of episodes, one step of the policy."""
     key, for_envs, noise = draw(config, env, state)
-    env = env.with_softening(config.softness.at(state.iteration, config.iterations))
+    env = config.practice(env, state.iteration)
 
     def loss(actor: Actor) -> tuple[Float[Array, ""], Path]:
         policy = Policy(actor, state.normalizer)

@@ -13,7 +13,7 @@ simulators give better policy gradients?", ICML 2022, without their bound on the
 Run it with `python -m experiments.train --algo shac`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -41,6 +41,9 @@ class Shac:
     """environments at once"""
     horizon: int = 32
     """steps per update and environment"""
+    episode: int | None = None
+    """steps after which an episode is cut short in training; default: as long as it is. What has
+    fallen and cannot rise begins anew sooner"""
     hidden: tuple[int, ...] = (64, 64)
     """widths of both networks"""
     actor_rate: float = 2e-3
@@ -80,6 +83,8 @@ class Shac:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
                 )
+        if self.episode is not None and self.episode < 2:
+            raise ValueError(f"episode: got {self.episode}, expected at least 2 steps")
         if self.steps_per_update < self.critic_batches:
             raise ValueError(
                 f"num_envs * horizon: got {self.steps_per_update} steps per update, expected at "
@@ -97,6 +102,12 @@ class Shac:
     def steps_per_update(self) -> int:
         """Environment steps of one update."""
         return self.num_envs * self.horizon
+
+    def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
+        """The environment that an update sees: softened, its episodes cut short."""
+        env = env.with_softening(self.softness.at(iteration, self.iterations))
+        length = min(self.episode or env.episode_length, env.episode_length)
+        return replace(env, episode_length=length)
 
 
 class TrainState(eqx.Module):
@@ -140,7 +151,8 @@ def init(config: Shac, env: Env, key: PRNGKeyArray) -> TrainState:
     actor_opt, critic_opt = optimizers(config)
     starts = jax.vmap(env.reset)(jax.random.split(for_envs, config.num_envs))
     # as if in the middle of episodes, so that they do not all end together
-    age = jax.random.randint(for_age, (config.num_envs,), 0, env.episode_length)
+    longest = config.practice(env, 0).episode_length
+    age = jax.random.randint(for_age, (config.num_envs,), 0, longest)
     starts = starts.replace(info=starts.info | {"steps": age.astype(int)})
     return TrainState(
         actor,
@@ -167,7 +179,7 @@ def draw(
 def update(config: Shac, env: Env, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
     """One piece of every environment, one step of the actor, an approach of the critic."""
     key, for_batches, noise = draw(config, env, state)
-    env = env.with_softening(config.softness.at(state.iteration, config.iterations))
+    env = config.practice(env, state.iteration)
     gradient, path, env_state, share = policy_gradient(config, env, state, noise)
 
     actor_opt, critic_opt = optimizers(config)

@@ -49,7 +49,7 @@ def main(args: Args) -> None:
     """Time the parts and write the table."""
     settings, config = configure(TrainArgs(env=args.env))
     env = envs.make(args.env, **settings)
-    env = env.with_softening(config.softness.at(jax.numpy.zeros((), int), config.iterations))
+    env = config.practice(env, 0)
     state = eqx.filter_jit(shac.init)(config, env, jax.random.PRNGKey(0))
     noise = shac.draw(config, env, state)[2]
     parts: dict[str, Callable[[Any], Any]] = {

@@ -175,6 +175,8 @@ def test_bad_arguments_name_themselves(settings: dict, message: str) -> None:
         ({"estimator": "second"}, "--estimator second: expected one of first"),
         ({"estimator": "mixed"}, "groups: got 8, expected at least 2 that divide 4"),
         ({"iterations": 0}, "iterations: got 0"),
+        ({"actor_rate": float("inf")}, "actor_rate: got inf, expected a finite number"),
+        ({"num_envs": 1}, "got 3 steps per update, expected at least 4"),
         ({"resume": True}, "--resume: no checkpoint in"),
     ],
 )
@@ -183,6 +185,18 @@ def test_bad_settings_are_refused_before_training(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train.prepare(Args(out=tmp_path, **(SMALL | settings)))
+
+
+def test_a_first_evaluation_without_a_score_does_not_count_as_best(tmp_path: Path) -> None:
+    prepared, _ = train.prepare(Args(out=tmp_path, **SMALL))
+    first = prepared.start().policy
+    later = jax.tree.map(lambda x: x + 1.0, first)
+    prepared._keep_best(first, np.array([np.nan, 3.0]))
+    prepared._keep_best(later, np.array([-5.0, 2.0]))
+    policy, record = prepared.best
+    np.testing.assert_array_equal(record, [-5.0, 3.0])
+    spread = policy.actor.log_std - first.actor.log_std
+    np.testing.assert_allclose(spread[:, 0], [1.0, 0.0], atol=1e-6)
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
