@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from mujoco import mjx
 
 import softsim
-from envs.randomize import Randomization
+from envs.randomize import Draw, Randomization
 
 Self = TypeVar("Self", bound="Env")
 Info = dict[str, Any]
@@ -95,7 +95,7 @@ class Env:
         cls: type[Self],
         softening: softsim.Softening | None = None,
         *,
-        randomize: dict[str, Any] | None = None,
+        randomize: dict[str, Draw] | None = None,
         options: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Self:
@@ -124,17 +124,14 @@ class Env:
         for name, value in (options or {}).items():
             _set_option(mj_model, name, value)
         model = softsim.put_model(mj_model)
-        randomization = tuple((randomize or {}).items())
-        for path, _ in randomization:
-            _check_leaf(model, path)
-        return cls(
+        env = cls(
             mj_model=mj_model,
             model=model,
             blank=softsim.make_data(model),
             softening=softsim.Softening.hard() if softening is None else softening,
-            randomization=randomization,
             **fields,
         )
+        return env.with_randomization(randomize or {})
 
     @staticmethod
     def load() -> mujoco.MjModel:
@@ -242,6 +239,16 @@ class Env:
     def with_softening(self: Self, softening: softsim.Softening) -> Self:
         """The same environment with another softening."""
         return dataclasses.replace(self, softening=softening)
+
+    def with_randomization(self: Self, randomize: dict[str, Draw]) -> Self:
+        """The same environment with these leaves of its model drawn for every episode.
+
+        Raises:
+            ValueError: no such leaf; lists those there are.
+        """
+        for path in randomize:
+            _check_leaf(self.model, path)
+        return dataclasses.replace(self, randomization=tuple(randomize.items()))
 
     def _with(self: Self, leaves: dict[str, Array]) -> Self:
         """The same environment with some leaves of its model replaced."""

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from envs import Env, State
 from experiments._networks import Actor, Normalizer, Policy
+from experiments._practice import Randomize, check_randomize, practice
 from experiments._rollouts import Path, unroll
 from experiments._softness import Softness
 
@@ -43,6 +44,8 @@ class Apg:
     """deviation of actions before tanh, at first"""
     softness: Softness = field(default_factory=Softness)
     """of the physics that is differentiated"""
+    randomize: Randomize = ()
+    """leaves of the model, and by what share they vary from episode to episode in training"""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "num_envs", "horizon", "actor_rate"):
@@ -50,6 +53,7 @@ class Apg:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
                 )
+        check_randomize(self.randomize)
         if self.truncate is not None and self.truncate < 1:
             raise ValueError(f"truncate: got {self.truncate}, expected at least 1 step")
 
@@ -59,8 +63,8 @@ class Apg:
         return self.num_envs * self.horizon
 
     def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
-        """The environment that an update sees: softened."""
-        return env.with_softening(self.softness.at(iteration, self.iterations))
+        """The environment that an update sees."""
+        return practice(env, self.softness.at(iteration, self.iterations), self.randomize)
 
 
 class TrainState(eqx.Module):
@@ -90,7 +94,8 @@ def init(config: Apg, env: Env, key: PRNGKeyArray) -> TrainState:
     key, for_actor, for_envs = jax.random.split(key, 3)
     actor = Actor(env.observation_size, env.action_size, config.hidden, config.init_std, for_actor)
     opt_state = optimizer(config).init(eqx.filter(actor, eqx.is_inexact_array))
-    starts = jax.vmap(env.reset)(jax.random.split(for_envs, config.num_envs))
+    reset = config.practice(env, 0).reset
+    starts = jax.vmap(reset)(jax.random.split(for_envs, config.num_envs))
     zero = jnp.zeros((), int)
     return TrainState(actor, opt_state, Normalizer(env.observation_size), starts, key, zero)
 

@@ -13,7 +13,7 @@ simulators give better policy gradients?", ICML 2022, without their bound on the
 Run it with `python -m experiments.train --algo shac`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 import softjax_ops as sj
 from envs import Env, State
 from experiments._networks import Actor, Critic, Normalizer, Policy
+from experiments._practice import Randomize, check_randomize, practice
 from experiments._rollouts import Path, unroll
 from experiments._softness import Softness
 
@@ -73,6 +74,8 @@ class Shac:
     """of environments, whose gradients give the variances that `mixed` needs"""
     softness: Softness = field(default_factory=Softness)
     """of the physics that is differentiated"""
+    randomize: Randomize = ()
+    """leaves of the model, and by what share they vary from episode to episode in training"""
 
     def __post_init__(self) -> None:
         if self.estimator not in get_args(Estimator):
@@ -83,6 +86,7 @@ class Shac:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
                 )
+        check_randomize(self.randomize)
         if self.episode is not None and self.episode < 2:
             raise ValueError(f"episode: got {self.episode}, expected at least 2 steps")
         if self.steps_per_update < self.critic_batches:
@@ -104,10 +108,9 @@ class Shac:
         return self.num_envs * self.horizon
 
     def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
-        """The environment that an update sees: softened, its episodes cut short."""
-        env = env.with_softening(self.softness.at(iteration, self.iterations))
-        length = min(self.episode or env.episode_length, env.episode_length)
-        return replace(env, episode_length=length)
+        """The environment that an update sees."""
+        softening = self.softness.at(iteration, self.iterations)
+        return practice(env, softening, self.randomize, self.episode)
 
 
 class TrainState(eqx.Module):
@@ -149,10 +152,10 @@ def init(config: Shac, env: Env, key: PRNGKeyArray) -> TrainState:
     actor = Actor(obs, env.action_size, config.hidden, config.init_std, for_actor)
     critic = Critic(obs, config.hidden, for_critic)
     actor_opt, critic_opt = optimizers(config)
+    env = config.practice(env, 0)
     starts = jax.vmap(env.reset)(jax.random.split(for_envs, config.num_envs))
     # as if in the middle of episodes, so that they do not all end together
-    longest = config.practice(env, 0).episode_length
-    age = jax.random.randint(for_age, (config.num_envs,), 0, longest)
+    age = jax.random.randint(for_age, (config.num_envs,), 0, env.episode_length)
     starts = starts.replace(info=starts.info | {"steps": age.astype(int)})
     return TrainState(
         actor,

@@ -11,7 +11,7 @@ scored from other starts in softsim and in MuJoCo C, and a strip of images is dr
 render.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -67,6 +67,9 @@ class Args:
     """share of softness and reach left at the end of the training"""
     estimator: str | None = None
     """of SHAC's policy gradient: first, zeroth (no physics derivative), mixed"""
+    randomize: dict[str, float] = field(default_factory=dict)
+    """leaves of the model that vary from episode to episode in training, LEAF SHARE ...: every
+    entry is multiplied by its own factor from 1 - SHARE to 1 + SHARE. Evaluation is without"""
     fading: float | None = None
     """SHAC: width in which failing is smoothed, in the derivative only; 0: it has no derivative"""
     eval_every: int = 20
@@ -99,6 +102,7 @@ def configure(args: Args) -> tuple[dict[str, Any], Any]:
     names = {"preset": args.softening, "softness": args.softness, "reach": args.reach}
     soft = soft | {n: v for n, v in (names | {"anneal": args.anneal}).items() if v is not None}
     own = {name: value for name, value in own.items() if name in known}
+    given["randomize"] = tuple(args.randomize.items())
     return env_settings, kind(**(own | given), softness=Softness(**soft))
 
 
@@ -118,6 +122,7 @@ def prepare(args: Args) -> tuple[Run, Path]:
     settings |= {"eval_every": args.eval_every, "eval_envs": args.eval_envs}
     about = _checkpoint.describe(args.env, args.algo, settings)
     env = envs.make(args.env, **env_settings)
+    config.practice(env, 0)
     module = ALGOS[args.algo][0]
     run = Run(env, module, config, about, out, seeds, args.eval_every, args.eval_envs)
     return run, out

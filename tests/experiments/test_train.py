@@ -176,6 +176,8 @@ def test_bad_arguments_name_themselves(settings: dict, message: str) -> None:
         ({"estimator": "mixed"}, "groups: got 8, expected at least 2 that divide 4"),
         ({"iterations": 0}, "iterations: got 0"),
         ({"actor_rate": float("inf")}, "actor_rate: got inf, expected a finite number"),
+        ({"randomize": {"body_mas": 0.1}}, "'body_mas' is no float leaf of the model; it has"),
+        ({"randomize": {"body_mass": 1.5}}, "--randomize body_mass 1.5: expected a share"),
         ({"num_envs": 1}, "got 3 steps per update, expected at least 4"),
         ({"resume": True}, "--resume: no checkpoint in"),
     ],
@@ -185,6 +187,19 @@ def test_bad_settings_are_refused_before_training(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train.prepare(Args(out=tmp_path, **(SMALL | settings)))
+
+
+def test_training_varies_the_model_and_evaluation_does_not(tmp_path: Path) -> None:
+    args = Args(out=tmp_path, **(SMALL | {"randomize": {"body_mass": 0.2}}))
+    prepared, _ = train.prepare(args)
+    assert prepared.env.randomization == ()
+    nominal = np.asarray(prepared.env.model.body_mass)
+    drawn = np.asarray(prepared.start().env_state.info["model"]["body_mass"])
+    assert drawn.shape == (2, 4, nominal.size)
+    factors = drawn[..., 1:] / nominal[1:]
+    assert len(np.unique(factors)) == factors.size
+    assert 0.8 <= factors.min() < factors.max() <= 1.2
+    assert prepared.about["settings"]["randomize"] == "(('body_mass', 0.2),)"
 
 
 def test_a_first_evaluation_without_a_score_does_not_count_as_best(tmp_path: Path) -> None:
