@@ -308,11 +308,11 @@ def draw(path: Path, records: list[Record]) -> None:
             for label, some in lines.items():
                 method, proposed = some[0].method, some[0].samples > 0
                 color = COLORS[get_args(Method).index(method)]
-                style = {"fmt": "o", "ms": 4, "capsize": 2, "color": color, "label": label}
+                style = {"marker": "o", "ms": 4, "color": color, "label": label}
                 style["ls"] = "none" if method in SAMPLING else "--" if proposed else "-"
-                costs, spread = [r.cost for r in some], [r.spread for r in some]
-                column[0].errorbar([r.steps for r in some], costs, spread, **style)
-                column[1].errorbar([1e3 * r.seconds for r in some], costs, spread, **style)
+                costs = [r.cost for r in some]  # of the same starts, whose spread says nothing here
+                column[0].plot([r.steps for r in some], costs, **style)
+                column[1].plot([1e3 * r.seconds for r in some], costs, **style)
             column[0].set_title(name)
             column[0].set_xlabel("simulated steps per control step")
             column[1].set_xlabel("computing time per control step (ms)")
@@ -321,7 +321,7 @@ def draw(path: Path, records: list[Record]) -> None:
                 panel.xaxis.set_minor_formatter("")  # they would overlap
         axes[0, 0].set_ylabel("mean cost of a run")
         axes[1, 0].set_ylabel("mean cost of a run")
-        axes[0, 0].legend()
+        axes[0, 0].legend(fontsize=7)
 
 
 def table(records: list[Record]) -> list[dict[str, str]]:
