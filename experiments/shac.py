@@ -42,9 +42,6 @@ class Shac:
     """environments at once"""
     horizon: int = 32
     """steps per update and environment"""
-    episode: int | None = None
-    """steps after which an episode is cut short in training; default: as long as it is. What has
-    fallen and cannot rise begins anew sooner"""
     hidden: tuple[int, ...] = (64, 64)
     """widths of both networks"""
     actor_rate: float = 2e-3
@@ -87,8 +84,6 @@ class Shac:
                     f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
                 )
         check_randomize(self.randomize)
-        if self.episode is not None and self.episode < 2:
-            raise ValueError(f"episode: got {self.episode}, expected at least 2 steps")
         if self.steps_per_update < self.critic_batches:
             raise ValueError(
                 f"num_envs * horizon: got {self.steps_per_update} steps per update, expected at "
@@ -109,8 +104,7 @@ class Shac:
 
     def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
         """The environment that an update sees."""
-        softening = self.softness.at(iteration, self.iterations)
-        return practice(env, softening, self.randomize, self.episode)
+        return practice(env, self.softness.at(iteration, self.iterations), self.randomize)
 
 
 class TrainState(eqx.Module):

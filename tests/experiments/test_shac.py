@@ -143,18 +143,6 @@ def test_annealing_ends_at_its_share() -> None:
     np.testing.assert_allclose(at(50).collision.softness, 0.1 * 0.1**0.5, rtol=1e-6)
 
 
-def test_episodes_may_be_shorter_in_training() -> None:
-    env = envs.make("pendulum")
-    assert shac.Shac().practice(env, 0).episode_length == env.episode_length
-    short = shac.Shac(episode=2).practice(env, 0)
-    state = short.reset(jax.random.key(0))
-    for truncated in (0.0, 1.0):
-        state = short.step(state, jnp.zeros(1))
-        assert state.done == state.info["truncation"] == truncated
-    with pytest.raises(ValueError, match="episode: got 1"):
-        shac.Shac(episode=1)
-
-
 def test_apg_sums_the_first_episode_only() -> None:
     p = path([0, 1, 0, 0])
     np.testing.assert_allclose(apg.first_episode(p), [p.reward[0, 0] + p.reward[1, 0]])

@@ -15,7 +15,7 @@ from experiments import _run, sysid
 from experiments._flight import start_in_flight
 from experiments._intervals import unidentified
 from experiments._mjcf import in_shape, pick, to_mujoco, write_mjcf
-from experiments._parameters import make_table
+from experiments._parameters import make_table, scale_lengths
 from experiments._refine import evolve
 from experiments._sysid_report import sentences
 from experiments._trajectories import cut, make_recording, read
@@ -167,7 +167,8 @@ def test_gain_of_a_servo_is_in_its_bias_too(tmp_path: Path) -> None:
     for xml in (PENDULUM.format(**TRUTH).replace(motor, servo) for servo in servos):
         model = mujoco.MjModel.from_xml_string(xml)
         table = make_table(model, ("gain:motor",), {}, {}, {}, 1.0)
-        leaves = in_shape(pick(table.insert(softsim.put_model(model), np.log([1.5]))), model)
+        m = table.parameters[0].insert(softsim.put_model(model), jnp.array([3.0]))
+        leaves = in_shape(pick(m), model)
         expected = mujoco.MjModel.from_xml_string(xml.replace('="2"', '="3"'))
         for name in ("actuator_gainprm", "actuator_biasprm"):
             np.testing.assert_allclose(leaves[name], getattr(expected, name), rtol=1e-6)
@@ -182,10 +183,8 @@ def test_length_scale_is_that_of_a_larger_world() -> None:
         'name="box" type="box"', 'name="box" type="box" condim="6"'
     )
     model = mujoco.MjModel.from_xml_string(xml)
-    table = make_table(model, ("length_scale",), {}, {}, {}, 1.0)
-    larger = to_mujoco(
-        model, in_shape(pick(table.insert(softsim.put_model(model), np.log([1.3]))), model)
-    )
+    scaled = scale_lengths(softsim.put_model(model), jnp.array([1.3]))
+    larger = to_mujoco(model, in_shape(pick(scaled), model))
     ends = []
     for m in (model, larger):
         s = m.opt.gravity[2] / model.opt.gravity[2]
