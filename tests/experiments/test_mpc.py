@@ -77,12 +77,13 @@ def test_feedback_is_that_of_the_riccati_equation() -> None:
 
 def test_changes_within_limits_are_those_of_scipy() -> None:
     """min 1/2 k' Q k + q' k between limits is bounded least squares with Q = L L'."""
-    generator = np.random.default_rng(0)
+    generator, gains = np.random.default_rng(0), jax.jit(_gains)
     for _ in range(50):
         L = np.tril(generator.normal(size=(3, 3)), -1) + np.diag(generator.uniform(0.5, 2, 3))
         q = 2 * generator.normal(size=3)
         wanted = scipy.optimize.lsq_linear(L.T, -np.linalg.solve(L, q), (-1, 0.5), "bvls").x
-        k, K = _gains(L @ L.T, q, np.ones((3, 2)), np.full(3, -1.0), np.full(3, 0.5))
+        limits = np.full(3, -1.0), np.full(3, 0.5)
+        k, K = map(np.asarray, gains(L @ L.T, q, np.ones((3, 2)), *limits))
         np.testing.assert_allclose(k, wanted, atol=1e-5)
         inside = (k > -1 + 1e-6) & (k < 0.5 - 1e-6)
         np.testing.assert_array_equal(K[~inside], 0.0)
