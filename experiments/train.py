@@ -122,7 +122,7 @@ def prepare(args: Args) -> tuple[Run, Path]:
     settings |= {"eval_every": args.eval_every, "eval_envs": args.eval_envs}
     about = _checkpoint.describe(args.env, args.algo, settings)
     env = envs.make(args.env, **env_settings)
-    config.practice(env, 0)
+    config.practice(env, 0)  # refuses leaves that the model does not have
     module = ALGOS[args.algo][0]
     run = Run(env, module, config, about, out, seeds, args.eval_every, args.eval_envs)
     return run, out

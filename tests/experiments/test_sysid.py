@@ -158,7 +158,7 @@ def test_unidentified_directions() -> None:
     assert "hard to tell apart" in alike[0]
 
 
-def test_gain_of_a_servo_is_in_its_bias_too(tmp_path: Path) -> None:
+def test_gain_of_a_servo_is_in_its_bias_too() -> None:
     motor = '<motor name="motor" joint="hinge" gear="1"/>'
     servos = (
         '<position name="motor" joint="hinge" kp="2" kv="0.3"/>',
