@@ -147,6 +147,7 @@ def _linear_rate(s: ArrayLike, y: _State, i: _Interval) -> _State:
     return _rate(s, y, i, i.ctrl0 + (i.ctrl1 - i.ctrl0) * s)
 
 
+@eqx.filter_jit  # traced once for all the places where a solver evaluates it
 def _rate(s: ArrayLike, y: _State, i: _Interval, ctrl: Float[Array, " nu"]) -> _State:
     at = i.d.replace(
         qpos=integrate_pos(i.m, i.d.qpos, y.moved, jnp.ones_like(i.dt)),

@@ -150,6 +150,7 @@ def test_forward_mode_equals_central_differences(swing):
         assert_allclose(got[:, i], (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_forward_mode_to_second_order(swing):
     end, (qvel, *rest) = swing
     slope = jax.jit(jax.jacfwd(lambda v: end(v, *rest)))

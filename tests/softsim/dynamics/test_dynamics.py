@@ -19,7 +19,7 @@ TOLERANCE = 1e-10
 MODELS = {
     "zoo": zoo,
     "no_gravity": functools.partial(zoo, flag='gravity="disable"'),
-    **{name: functools.partial(gymnasium_model, name) for name in GYMNASIUM},
+    **{name: functools.partial(gymnasium_model, name) for name in ("hopper", "ant", "humanoid")},
     "barkour": functools.partial(mjx_model, "barkour_v0/assets/barkour_v0_mjx.xml"),
     "convex": functools.partial(mjx_model, "convex.xml"),
     "constraints": functools.partial(mjx_model, "constraints.xml"),
@@ -33,7 +33,7 @@ SLOW = {
         "tendon/tendon.xml",
         "pendula.xml",
     )
-}
+} | {name: functools.partial(gymnasium_model, name) for name in GYMNASIUM if name not in MODELS}
 
 
 def _load(build) -> mujoco.MjModel:
