@@ -13,7 +13,7 @@ simulators give better policy gradients?", ICML 2022, without their bound on the
 Run it with `python -m experiments.train --algo shac`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -73,6 +73,8 @@ class Shac:
     """of the physics that is differentiated"""
     randomize: Randomize = ()
     """leaves of the model, and by what share they vary from episode to episode in training"""
+    restart: int | None = None
+    """steps after which an episode of training is truncated; none: the environment's own number"""
 
     def __post_init__(self) -> None:
         if self.estimator not in get_args(Estimator):
@@ -89,6 +91,8 @@ class Shac:
                 f"num_envs * horizon: got {self.steps_per_update} steps per update, expected at "
                 f"least {self.critic_batches}, one for each batch of the critic"
             )
+        if self.restart is not None and self.restart < 1:
+            raise ValueError(f"restart: got {self.restart}, expected at least 1 step")
         if not self.fading >= 0:
             raise ValueError(f"fading: got {self.fading}, expected at least 0")
         if self.estimator == "mixed" and (self.groups < 2 or self.num_envs % self.groups):
@@ -104,7 +108,8 @@ class Shac:
 
     def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
         """The environment that an update sees."""
-        return practice(env, self.softness.at(iteration, self.iterations), self.randomize)
+        env = practice(env, self.softness.at(iteration, self.iterations), self.randomize)
+        return env if self.restart is None else replace(env, episode_length=self.restart)
 
 
 class TrainState(eqx.Module):

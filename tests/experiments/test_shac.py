@@ -102,6 +102,14 @@ def trained() -> tuple:
     return config, env, state
 
 
+def test_episodes_of_training_may_be_shorter(trained: tuple) -> None:
+    config, env, _ = trained
+    assert dataclasses.replace(config, restart=2).practice(env, 0).episode_length == 2
+    assert config.practice(env, 0).episode_length == env.episode_length == 3
+    with pytest.raises(ValueError, match="restart: got 0, expected at least 1 step"):
+        shac.Shac(restart=0)
+
+
 @pytest.mark.slow
 def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> None:
     """Both are unbiased where advantages are whole returns of the piece (lambda = 1).
