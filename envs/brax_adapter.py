@@ -1,4 +1,4 @@
-"""Our environments as Brax ones, so that `brax.training` runs on them unchanged. Needs `brax`."""
+"""Our environments as Brax ones, so that `brax.training` runs on them unchanged. Needs `softsim[brax]`."""
 
 import jax
 import jax.numpy as jnp

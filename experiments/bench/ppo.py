@@ -1,6 +1,6 @@
 """Brax's PPO on our environments: the peer of `experiments.train`.
 
-Needs an environment with `brax` installed beside softsim. Writes returns.csv (the columns of
+Needs Brax: `pip install 'softsim[brax]'`. Writes returns.csv (the columns of
 `experiments.train`; other seeds that it holds are kept) and metrics.json. The physics is that of
 `experiments/_presets.py`, so that both algorithms learn the same task. Time, of the wall and of the
 processor, is that of training alone, the first epoch's compilation included.
@@ -149,7 +149,7 @@ def earlier(path: Path) -> list[dict[str, Any]]:
 def main(args: Args) -> None:
     """Train every seed and write the tables."""
     if importlib.util.find_spec("brax") is None:
-        raise ValueError("the peer is Brax's PPO: pip install brax")
+        raise ValueError("the peer is Brax's PPO: pip install 'softsim[brax]'")
     settings, own, _ = defaults(args.env, "shac")
     out = _run.open_folder(args.out)
     env = envs.make(args.env, **settings)
