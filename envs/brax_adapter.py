@@ -1,4 +1,7 @@
-"""Our environments as Brax ones, so that `brax.training` runs on them unchanged. Needs `softsim[brax]`."""
+"""Our environments as Brax ones, so that `brax.training` runs on them unchanged.
+
+Needs `softsim[brax]`.
+"""
 
 import jax
 import jax.numpy as jnp

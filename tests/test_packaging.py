@@ -17,10 +17,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TIMED_IMPORT = """
 import time
 start = time.process_time()
+import jax
+before = dict(jax.config.values)
 import mujoco.mjx
 theirs = time.process_time() - start
 import softsim
 print(theirs, time.process_time() - start)
+assert dict(jax.config.values) == before
 """
 
 
@@ -29,30 +32,18 @@ def pins() -> dict[str, str]:
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-def test_import_takes_less_than_three_seconds() -> None:
+def test_import_takes_less_than_three_seconds_and_leaves_settings_alone() -> None:
     """Or, on a machine so busy that stock MJX takes most of that, little more than stock MJX."""
-
-    def seconds() -> tuple[float, float]:
+    times = []
+    for _ in range(3):
         run = subprocess.run(
             [sys.executable, "-c", TIMED_IMPORT], capture_output=True, text=True, check=True
         )
         theirs, total = map(float, run.stdout.split()[-2:])
-        return total, theirs
-
-    best = (float("inf"), 0.0)
-    for _ in range(3):
-        best = min(best, seconds())
-        if best[0] < 3.0:
-            break
-    assert best[0] < max(3.0, 1.6 * best[1])
-
-
-def test_import_leaves_jax_settings_alone() -> None:
-    code = (
-        "import jax; before = dict(jax.config.values); import softsim;"
-        "assert dict(jax.config.values) == before"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        times.append((total, theirs))
+        if total < max(3.0, 1.6 * theirs):
+            return
+    pytest.fail(f"seconds of the processor, with softsim and for MJX alone: {times}")
 
 
 @pytest.mark.parametrize("package", ["softsim", "softjax_ops", "envs", "experiments"])
