@@ -1,4 +1,6 @@
-"""The environment that an update sees: softened, its model randomised."""
+"""The environment that an update sees: softened, its model randomised, its episodes cut short."""
+
+from dataclasses import replace
 
 import softsim
 from envs import Env, scale
@@ -6,21 +8,24 @@ from envs import Env, scale
 Randomize = tuple[tuple[str, float], ...]
 
 
-def practice(env: Env, softening: softsim.Softening, randomize: Randomize) -> Env:
+def practice(
+    env: Env, softening: softsim.Softening, randomize: Randomize, longest: int | None = None
+) -> Env:
     """`env` for training.
 
     Args:
         randomize: leaf of the model and share: every entry is multiplied by its own factor, uniform
             in 1 - share to 1 + share, afresh for every episode.
+        longest: steps after which an episode is cut short; `None`: as long as it is.
 
     Raises:
         ValueError: no such leaf; lists those there are.
     """
     env = env.with_softening(softening)
-    if not randomize:
-        return env
-    draws = {leaf: scale(1.0 - share, 1.0 + share) for leaf, share in randomize}
-    return env.with_randomization(draws)
+    if randomize:
+        draws = {leaf: scale(1.0 - share, 1.0 + share) for leaf, share in randomize}
+        env = env.with_randomization(draws)
+    return replace(env, episode_length=min(longest or env.episode_length, env.episode_length))
 
 
 def check_randomize(randomize: Randomize) -> None:

@@ -63,7 +63,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "actor_rate": 2.5e-4,
             "discount": 0.97,
             "init_std": 0.15,
-            "restart": 150,
+            "episode": 150,
         },
     },
     "ant": {

@@ -13,7 +13,7 @@ simulators give better policy gradients?", ICML 2022, without their bound on the
 Run it with `python -m experiments.train --algo shac`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -42,6 +42,9 @@ class Shac:
     """environments at once"""
     horizon: int = 32
     """steps per update and environment"""
+    episode: int | None = None
+    """steps after which an episode is cut short in training; default: as long as it is. What has
+    fallen and cannot rise begins anew sooner"""
     hidden: tuple[int, ...] = (64, 64)
     """widths of both networks"""
     actor_rate: float = 2e-3
@@ -73,8 +76,6 @@ class Shac:
     """of the physics that is differentiated"""
     randomize: Randomize = ()
     """leaves of the model, and by what share they vary from episode to episode in training"""
-    restart: int | None = None
-    """steps after which an episode of training is truncated; none: the environment's own number"""
 
     def __post_init__(self) -> None:
         if self.estimator not in get_args(Estimator):
@@ -86,13 +87,13 @@ class Shac:
                     f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
                 )
         check_randomize(self.randomize)
+        if self.episode is not None and self.episode < 2:
+            raise ValueError(f"episode: got {self.episode}, expected at least 2 steps")
         if self.steps_per_update < self.critic_batches:
             raise ValueError(
                 f"num_envs * horizon: got {self.steps_per_update} steps per update, expected at "
                 f"least {self.critic_batches}, one for each batch of the critic"
             )
-        if self.restart is not None and self.restart < 1:
-            raise ValueError(f"restart: got {self.restart}, expected at least 1 step")
         if not self.fading >= 0:
             raise ValueError(f"fading: got {self.fading}, expected at least 0")
         if self.estimator == "mixed" and (self.groups < 2 or self.num_envs % self.groups):
@@ -108,8 +109,8 @@ class Shac:
 
     def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
         """The environment that an update sees."""
-        env = practice(env, self.softness.at(iteration, self.iterations), self.randomize)
-        return env if self.restart is None else replace(env, episode_length=self.restart)
+        softening = self.softness.at(iteration, self.iterations)
+        return practice(env, softening, self.randomize, self.episode)
 
 
 class TrainState(eqx.Module):

@@ -34,16 +34,16 @@ def pins() -> dict[str, str]:
 
 def test_import_takes_less_than_three_seconds_and_leaves_settings_alone() -> None:
     """Or, on a machine so busy that stock MJX takes most of that, little more than stock MJX."""
-    times = []
+    best = (float("inf"), 0.0)
     for _ in range(3):
         run = subprocess.run(
             [sys.executable, "-c", TIMED_IMPORT], capture_output=True, text=True, check=True
         )
         theirs, total = map(float, run.stdout.split()[-2:])
-        times.append((total, theirs))
-        if total < max(3.0, 1.6 * theirs):
-            return
-    pytest.fail(f"seconds of the processor, with softsim and for MJX alone: {times}")
+        best = min(best, (total, theirs))
+        if best[0] < 3.0:
+            break
+    assert best[0] < max(3.0, 1.6 * best[1])
 
 
 @pytest.mark.parametrize("package", ["softsim", "softjax_ops", "envs", "experiments"])

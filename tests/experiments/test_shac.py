@@ -102,14 +102,6 @@ def trained() -> tuple:
     return config, env, state
 
 
-def test_episodes_of_training_may_be_shorter(trained: tuple) -> None:
-    config, env, _ = trained
-    assert dataclasses.replace(config, restart=2).practice(env, 0).episode_length == 2
-    assert config.practice(env, 0).episode_length == env.episode_length == 3
-    with pytest.raises(ValueError, match="restart: got 0, expected at least 1 step"):
-        shac.Shac(restart=0)
-
-
 @pytest.mark.slow
 def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> None:
     """Both are unbiased where advantages are whole returns of the piece (lambda = 1).
@@ -149,6 +141,18 @@ def test_annealing_ends_at_its_share() -> None:
     at = lambda i: soft.at(jnp.array(i), 100)
     np.testing.assert_allclose([at(0).reach, at(100).reach], [0.2, 0.02], rtol=1e-6)
     np.testing.assert_allclose(at(50).collision.softness, 0.1 * 0.1**0.5, rtol=1e-6)
+
+
+def test_episodes_may_be_shorter_in_training() -> None:
+    env = envs.make("pendulum")
+    assert shac.Shac().practice(env, 0).episode_length == env.episode_length
+    short = shac.Shac(episode=2).practice(env, 0)
+    state = short.reset(jax.random.key(0))
+    for truncated in (0.0, 1.0):
+        state = short.step(state, jnp.zeros(1))
+        assert state.done == state.info["truncation"] == truncated
+    with pytest.raises(ValueError, match="episode: got 1"):
+        shac.Shac(episode=1)
 
 
 def test_apg_sums_the_first_episode_only() -> None:

@@ -216,8 +216,8 @@ def test_float32_stays_float32():
 
 
 BODIES = """<mujoco><asset><hfield name="h" nrow="3" ncol="3" size="1 1 .1 .1"/></asset><worldbody>
-<geom type="hfield" hfield="h"/><body pos="0 0 .5"><joint type="ball"/>
-<geom type="box" size=".1 .1 .1"/></body>
+<geom type="hfield" hfield="h"/><body pos="0 0 .5"><freejoint/><geom type="box" size=".1 .1 .1"/>
+</body><body pos="0 .3 .5"><joint type="ball"/><geom type="box" size=".1 .1 .1"/></body>
 <body pos="0 0 .9"><freejoint/><geom type="capsule" size=".1 .1"/></body></worldbody></mujoco>"""
 
 
