@@ -2,9 +2,10 @@
 
 Compiling is what the tests spend their time on, so XLA's expensive optimisations are off, and so
 are the CPU's fusion emitters, where they can be: about a quarter of the compile time, the same
-arithmetic.
+arithmetic. Tracing makes many objects and little garbage, so Python looks for it less often.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from softsim.cache import enable_compile_cache
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 enable_compile_cache()
+gc.set_threshold(200_000, 20, 100)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -23,8 +23,9 @@ def launch(devices: int, processes: int, folder: Path) -> list[dict[str, np.ndar
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    flags = os.environ.get("XLA_FLAGS", "")
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(WORKER.parents[2]),
         "JAX_PLATFORMS": "cpu",
     }
