@@ -70,7 +70,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "ant": {
         "env": FAST_ANT,
         "all": {"hidden": (128, 64, 32)},
-        # four steps ahead: over more, the gradients of different environments no longer agree
+        # four steps ahead: over 16, the gradients of different environments hardly agree
         "shac": QUICK
         | {
             "iterations": 1400,

@@ -39,7 +39,7 @@ def draw_curve(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> Pat
             name = f"mean of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
             ax.plot(stacked[0, :, column], stacked[:, :, 2].mean(axis=0), color="C0", label=name)
             ax.set_xlabel(label)
-            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes[0, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
         axes[0, 0].set_ylabel("return of an episode")
         axes[0, 0].set_ylim(*limits([curve[None, :, 2] for curve in table.values()]))
         axes[0, 0].legend(loc="lower right")

@@ -1,7 +1,7 @@
 """Where the time of a SHAC update goes: physics, its derivative, the critic.
 
-Every part is compiled and timed on its own, with the defaults of `experiments/_presets.py`; the
-smallest of several runs counts. Writes training_cost_ENV.json.
+Every part is compiled on its own, with the defaults of `experiments/_presets.py`; then they take
+turns, and the fastest of several runs counts. Writes training_cost_ENV.json.
 """
 
 import time
@@ -30,19 +30,27 @@ class Args:
     """environment"""
     out: Path = RESULTS
     """folder of the results"""
-    repeats: int = 10
+    repeats: int = 30
     """runs of each part"""
 
 
-def seconds(function: Callable[..., Any], repeats: int, *args: Any) -> tuple[float, float]:
-    """Of the first call, compilation included, and of the fastest later one."""
-    compiled = eqx.filter_jit(function)
-    times = []
-    for _ in range(repeats + 1):
+def seconds(
+    parts: dict[str, Callable[[Any], Any]], repeats: int, state: Any
+) -> dict[str, tuple[float, float]]:
+    """Of every part's first call, compilation included, and of its fastest later one.
+
+    The later calls take turns: a machine shared with other work changes its speed meanwhile.
+    """
+    compiled = {name: eqx.filter_jit(part) for name, part in parts.items()}
+
+    def once(name: str) -> float:
         begin = time.perf_counter()
-        jax.block_until_ready(eqx.filter(compiled(*args), eqx.is_array))
-        times.append(time.perf_counter() - begin)
-    return times[0], min(times[1:])
+        jax.block_until_ready(eqx.filter(compiled[name](state), eqx.is_array))
+        return time.perf_counter() - begin
+
+    first = {name: once(name) for name in parts}
+    later = [{name: once(name) for name in parts} for _ in range(repeats)]
+    return {name: (first[name], min(turn[name] for turn in later)) for name in parts}
 
 
 def main(args: Args) -> None:
@@ -59,7 +67,7 @@ def main(args: Args) -> None:
         ),
         "whole update": lambda s: shac.update(config, env, s),
     }
-    timed = {name: seconds(part, args.repeats, state) for name, part in parts.items()}
+    timed = seconds(parts, args.repeats, state)
     steps = config.steps_per_update
     rows = [
         {
