@@ -39,21 +39,9 @@ def diagnose(module: ModuleType, config: Any, env: Env, state: Any) -> str:
 
 def _first_bad(env: Env, one: Any, noise: jax.Array) -> tuple[int, int, str, State] | None:
     """Step, environment, what is not finite, and the state before that step."""
-
-    @eqx.filter_jit
-    def examine(states: State, noise: jax.Array) -> tuple:
-        def single(state: State, noise: jax.Array) -> tuple:
-            u = one.actor.sample(one.normalizer(state.obs), noise)
-            after = env.step(state, jnp.tanh(u))
-            slope = _slope(env, state, u)
-            good = jnp.isfinite(after.obs).all() & jnp.isfinite(after.reward)
-            return good, slope, reset_where_done(env, after)
-
-        return jax.vmap(single)(states, noise)
-
     states = one.env_state
     for step in range(noise.shape[0]):
-        good, smooth, following = examine(states, noise[step])
+        good, smooth, following = _examine(env, one, states, noise[step])
         bad = np.flatnonzero(~np.asarray(good) | ~np.asarray(smooth))
         if bad.size:
             index = int(bad[0])
@@ -61,6 +49,19 @@ def _first_bad(env: Env, one: Any, noise: jax.Array) -> tuple[int, int, str, Sta
             return step, index, f"{what} is not finite", _entry(states, index)
         states = following
     return None
+
+
+@eqx.filter_jit
+def _examine(env: Env, one: Any, states: State, noise: jax.Array) -> tuple:
+    """Of every environment: whether a step and its derivative are finite, and what follows."""
+
+    def single(state: State, noise: jax.Array) -> tuple:
+        u = one.actor.sample(one.normalizer(state.obs), noise)
+        after = env.step(state, jnp.tanh(u))
+        good = jnp.isfinite(after.obs).all() & jnp.isfinite(after.reward)
+        return good, _slope(env, state, u), reset_where_done(env, after)
+
+    return jax.vmap(single)(states, noise)
 
 
 def _entry(batch: Any, i: int) -> Any:

@@ -220,6 +220,7 @@ class Run:
         learned = eqx.filter((state.actor, getattr(state, "critic", None)), eqx.is_inexact_array)
         if all(np.isfinite(x).all() for x in jax.tree.leaves(learned)):
             self._save(state, iteration)
+        print(f"\niteration {iteration + 1}: {bad} not finite; looking for the place", flush=True)
         found = diagnose(self.module, self.config, self.env, state)
         (self.out / "diagnosis.txt").write_text(found + "\n")
         raise DivergedError(
