@@ -178,7 +178,10 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def draw(path: Path, runs: list[Curves], goals: dict[str, float]) -> None:
-    """Return against steps and processor time, one row of panels per environment."""
+    """Return against steps and processor time, one row of panels per environment.
+
+    The axes are linear up to the second evaluation (the first is at zero), then logarithmic.
+    """
     names = list(dict.fromkeys(run.env for run in runs))
     size = (8, 2.8 * len(names))
     with figure(path, nrows=len(names), ncols=2, figsize=size, sharey="row") as (_, axes):
@@ -193,7 +196,8 @@ def draw(path: Path, runs: list[Curves], goals: dict[str, float]) -> None:
                 if name in goals:
                     ax.axhline(goals[name], color="grey", ls=":", lw=1, label="goal")
                 ax.set_xlabel(label)
-                ax.set_xscale("symlog", linthresh=1e4 if axis == "env_steps" else 1.0)
+                second = min(getattr(r, axis)[:, :2].max() for r in runs if r.env == name)
+                ax.set_xscale("symlog", linthresh=second or 1.0)
                 ax.set_xlim(left=0)
             line[0].set_ylabel(f"{name}: return")
             line[0].set_ylim(*limits([run.returns for run in runs if run.env == name]))
