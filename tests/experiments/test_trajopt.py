@@ -46,6 +46,7 @@ def test_every_method_from_the_same_starts(tmp_path: Path) -> None:
         method: [float(r["loss"]) for r in rows if r["method"] == method and r["step"] == "0"]
         for method in ("hard", "straight_through")
     }
+    assert "cem" in {r["method"] for r in rows}
     np.testing.assert_allclose(first["straight_through"], first["hard"], rtol=1e-9)
 
 
