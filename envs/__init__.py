@@ -1,5 +1,6 @@
 """Tasks: a model, what a policy sees of it, and a reward."""
 
+import softsim as _softsim  # noqa: F401 (before MJX, whose start-up messages it keeps off stdout)
 from envs.base import Env as Env
 from envs.base import State as State
 from envs.base import reset_where_done as reset_where_done

@@ -9,6 +9,7 @@ import numpy as np
 from mujoco import mjx
 
 from softsim.collision import unsupported_meshes, unsupported_pairs
+from softsim.names import Element, name_to_id
 from softsim.supported import UnsupportedModelError, find_unsupported
 
 
@@ -37,9 +38,29 @@ def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
     return _default_float(m)
 
 
-def make_data(m: mjx.Model) -> mjx.Data:
-    """The state at `m.qpos0` with zero velocity, as an `mjx.Data`."""
-    return _default_float(mjx.make_data(m, device=_device(), impl="jax"))
+def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:
+    """The state at `m.qpos0` with zero velocity, or at a keyframe, as an `mjx.Data`.
+
+    Args:
+        keyframe: the name or id of a `<key>` of the model: its time, qpos, qvel, act, ctrl and
+            mocap poses are taken. None for the state that `mj_resetData` gives.
+
+    Raises:
+        ValueError: the model has no such keyframe.
+    """
+    d = _default_float(mjx.make_data(m, device=_device(), impl="jax"))
+    if keyframe is None:
+        return d
+    k = name_to_id(m, "keyframe", keyframe)
+    fields = {
+        "time": m.key_time, "qpos": m.key_qpos, "qvel": m.key_qvel, "act": m.key_act,
+        "ctrl": m.key_ctrl, "mocap_pos": m.key_mpos, "mocap_quat": m.key_mquat,
+    }  # fmt: skip
+    shaped = {
+        name: jnp.asarray(np.reshape(value[k], getattr(d, name).shape), d.qpos.dtype)
+        for name, value in fields.items()
+    }
+    return d.replace(**shaped)
 
 
 def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
@@ -123,6 +144,25 @@ def check_inputs(m: mjx.Model, d: mjx.Data) -> None:
             )
         if not isinstance(value, jax.core.Tracer):
             refuse_not_finite(f"d.{name}", np.asarray(value))
+
+
+def like_given(given: mjx.Data, made: mjx.Data) -> mjx.Data:
+    """`made` with the dtypes of `given`, so that loops over steps carry one and the same pytree.
+
+    Raises:
+        ValueError: names the first array whose shape differs: `given` belongs to another model.
+    """
+
+    def cast(path: tuple, old: jax.Array, new: jax.Array) -> jax.Array:
+        if jnp.shape(old) != jnp.shape(new):
+            raise ValueError(
+                f"d{jax.tree_util.keystr(path)}: got shape {jnp.shape(old)}, expected "
+                f"{jnp.shape(new)} for this model; make d with softsim.make_data(m) or "
+                "softsim.put_data(mj_model, mj_data)"
+            )
+        return jnp.asarray(new, jnp.asarray(old).dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, given, made)
 
 
 def refuse_not_finite(name: str, value: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Many steps: only the state is carried and saved; memory is kept by recomputing."""
 
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from mujoco import mjx
 from softsim.adaptive import Adaptive
 from softsim.model import STATE, check_inputs, refuse_not_finite
 from softsim.softening import Softening
-from softsim.step import next_state
+from softsim.step import kinematics, next_state
 
 
 class Trajectory(NamedTuple):
@@ -52,8 +53,10 @@ def rollout(
         adaptive: integrate each step with error control, instead of by the model's integrator.
 
     Returns:
-        `d` with the state after the last step (everything a step computes, such as contacts, is
-        still that of the given `d`: call `forward` for it), and the states after every step.
+        `d` with the state after the last step and the poses there (all that `kinematics` fills),
+        and the states after every step. What needs more than positions (velocities of bodies,
+        forces, contacts, sensors) is NaN, so that nothing of another time is read by mistake: call
+        `forward(m, end)` for it, and `poses` for poses along the way.
 
     Raises:
         ValueError: `ctrl` is not (T, nu), or `d` as in `step`.
@@ -82,7 +85,21 @@ def rollout(
     following = jnp.concatenate([ctrl[1:], ctrl[-1:]])
     inputs = (ctrl, following, jnp.arange(steps))
     state, trajectory = _scan(advance, state, inputs, segment)
-    return d.replace(**state, ctrl=ctrl[-1]), trajectory
+    end = d.replace(**state, ctrl=ctrl[-1])
+    unknown = {name: jnp.full_like(operator.attrgetter(name)(end), jnp.nan) for name in UNKNOWN}
+    if m.opt._impl.has_fluid_params:
+        unknown["qfrc_fluid"] = jnp.full_like(end.qfrc_fluid, jnp.nan)
+    return kinematics(m, end.tree_replace(unknown)), trajectory
+
+
+# what a step computes from more than the positions, and a rollout does not keep
+UNKNOWN = (
+    "qacc", "act_dot", "sensordata", "cvel", "cdof_dot", "qfrc_bias", "qfrc_gravcomp",
+    "qfrc_passive", "qfrc_actuator", "actuator_force", "qfrc_smooth", "qacc_smooth",
+    "qfrc_constraint", "_impl.ten_velocity", "_impl.actuator_velocity", "_impl.efc_J",
+    "_impl.efc_pos", "_impl.efc_D", "_impl.efc_aref", "_impl.efc_force", "_impl.contact.dist",
+    "_impl.contact.pos", "_impl.contact.frame",
+)  # fmt: skip
 
 
 def _scan(

@@ -1,23 +1,18 @@
 """One step of MuJoCo, stage by stage: read `forward` as the table of contents of the physics."""
 
-from collections.abc import Callable
-
-import equinox as eqx
 import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from mujoco import mjx
 
-from softsim import _mjx, dynamics, integrators
+from softsim import _mjx, collision, dynamics, integrators
 from softsim.adaptive import Adaptive, integrate
-from softsim.collision import collide
 from softsim.constraint import Rows, make_rows
+from softsim.derivative_rule import softened
 from softsim.linear import solve_spd
-from softsim.model import check_inputs
+from softsim.model import check_inputs, like_given
 from softsim.softening import Softening
 from softsim.solver import Problem, solve
-
-StepFunction = Callable[[mjx.Model, mjx.Data, Softening], mjx.Data]
 
 
 def step(
@@ -46,7 +41,7 @@ def step(
     if adaptive is not None:
         d = forward(m, d, softening)
     run = _full_step if adaptive is None else Partial(_adaptive_step, adaptive, d.ctrl)
-    return _softened(run, m, d, softening)
+    return like_given(d, softened(run, m, d, softening))
 
 
 def next_state(
@@ -63,22 +58,42 @@ def next_state(
     """
     after = d.ctrl if next_ctrl is None else next_ctrl
     run = _bare_step if adaptive is None else Partial(_adaptive_step, adaptive, after)
-    return _softened(run, m, d, softening)
+    return softened(run, m, d, softening)
 
 
 def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
-    """Accelerations, forces, contacts and sensors at the state in `d`, without advancing it."""
-    return _observe(m, accelerate(m, d, Softening.hard() if softening is None else softening))
+    """Accelerations, forces, contacts and sensors at the state in `d`, without advancing it.
+
+    Softening and errors are as in `step`.
+    """
+    check_inputs(m, d)
+    return like_given(d, softened(_full_forward, m, d, softening))
+
+
+def collide(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> collision.Contact:
+    """All contacts at the positions `d.qpos` (and mocap poses), active or not, as `Contact` says.
+
+    Softening and errors are as in `step`; the poses in `d` are not read but computed.
+    """
+    check_inputs(m, d)
+    return softened(_contacts, m, d, softening)
+
+
+def kinematics(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """`d` with all that the positions `d.qpos` decide, as `mj_fwdPosition` without contacts.
+
+    Fills poses of bodies, geoms, sites, joints, cameras and lights in the world frame (m, columns
+    of rotation matrices are axes), centres of mass, motion axes `cdof`, tendon lengths and moment
+    arms, actuator lengths and the mass matrix. Errors are as in `step`.
+    """
+    check_inputs(m, d)
+    return like_given(d, _mjx.camlight(m, _mjx.transmission(m, position(m, d))))
 
 
 def accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     """From the state to the constrained acceleration."""
-    d = _position(m, d)
-    contact = collide(m, d, softening)
-    d = d.tree_replace({"_impl.contact": contact.to_mjx()})
-    rows = make_rows(m, d, contact, softening)
-    d = _mjx.transmission(m, d)
-    d = _velocity(m, d)
+    d, rows = constrained(m, position(m, d), softening)
+    d = velocity(m, _mjx.transmission(m, d))
     d = _mjx.fwd_actuation(m, d)
     d = _acceleration(m, d)
     return _constrain(m, d, rows)
@@ -92,7 +107,7 @@ def _observe(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     return _mjx.sensor_acc(m, d)
 
 
-def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+def position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     """Poses, inertia and tendons: everything the coordinates alone decide."""
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
@@ -100,7 +115,14 @@ def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     return _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
 
 
-def _velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+def constrained(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, Rows]:
+    """Contacts at the poses in `d`, and all constraint rows."""
+    contact = collision.collide(m, d, softening)
+    d = d.tree_replace({"_impl.contact": contact.to_mjx(d._impl.contact)})
+    return d, make_rows(m, d, contact, softening)
+
+
+def velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     """Passive forces and bias forces at the present velocity."""
     d = d.tree_replace(
         {
@@ -140,8 +162,16 @@ def _constrain(m: mjx.Model, d: mjx.Data, rows: Rows) -> mjx.Data:
     )
 
 
+def _contacts(m: mjx.Model, d: mjx.Data, softening: Softening) -> collision.Contact:
+    return collision.collide(m, dynamics.kinematics(m, d), softening)
+
+
+def _full_forward(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+    return _observe(m, accelerate(m, d, softening))
+
+
 def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    return integrators.advance(m, d, lambda d: _observe(m, accelerate(m, d, softening)))
+    return integrators.advance(m, d, lambda d: _full_forward(m, d, softening))
 
 
 def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
@@ -164,30 +194,3 @@ def _rates(
 ) -> tuple[Float[Array, " nv"], Float[Array, " na"]]:
     d = accelerate(m, d, softening)
     return d.qacc, d.act_dot
-
-
-def _softened(
-    run: StepFunction, m: mjx.Model, d: mjx.Data, softening: Softening | None
-) -> mjx.Data:
-    """The step as `softening` wants it: all of it, or for the derivative alone."""
-    softening = Softening.hard() if softening is None else softening
-    return (_straight_through if softening.gradient_only else _plain)(run, m, d, softening)
-
-
-def _plain(run: StepFunction, m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    return run(m, d, softening)
-
-
-@eqx.filter_custom_jvp
-def _straight_through(
-    run: StepFunction, m: mjx.Model, d: mjx.Data, softening: Softening
-) -> mjx.Data:
-    return run(m, d, Softening.hard())
-
-
-@_straight_through.def_jvp
-def _straight_through_jvp(primals: tuple, tangents: tuple) -> tuple:
-    """Value of the hard step, tangent of the soft one."""
-    run, m, d, softening = primals
-    _, tangent = eqx.filter_jvp(run, (m, d, softening), tangents[1:])
-    return _straight_through(run, m, d, softening), tangent

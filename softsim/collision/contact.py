@@ -60,14 +60,14 @@ class Contact(eqx.Module):
             efc_address=tuple(self.efc_address[i] for i in index),
         )
 
-    def to_mjx(self) -> MjxContact:
-        """The same contacts for `mjx.Data`.
+    def to_mjx(self, like: MjxContact) -> MjxContact:
+        """The same contacts for `mjx.Data`, with the static fields that `like` has.
 
         A contact that the shapes rule out (`presence` 0) gets a distance of at least 1 m, as
         MJX marks it, since MJX's contacts carry no weight.
         """
         away = jnp.maximum(self.dist, 1.0)
-        return MjxContact(
+        return like.replace(
             dist=jnp.where(self.presence == 0, away, self.dist),
             pos=self.pos,
             frame=self.frame,
@@ -76,11 +76,9 @@ class Contact(eqx.Module):
             solref=self.solref,
             solreffriction=self.solreffriction,
             solimp=self.solimp,
-            dim=np.array(self.dim, int),
             geom1=self.geom[:, 0],
             geom2=self.geom[:, 1],
             geom=self.geom,
-            efc_address=np.array(self.efc_address, int),
         )
 
 
