@@ -77,9 +77,9 @@ def accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     contact = collide(m, d, softening)
     d = d.tree_replace({"_impl.contact": contact.to_mjx()})
     rows = make_rows(m, d, contact, softening)
-    d = _mjx.transmission(m, d)
+    d = dynamics.transmission(m, d)
     d = _velocity(m, d)
-    d = _mjx.fwd_actuation(m, d)
+    d = dynamics.actuation(m, d)
     d = _acceleration(m, d)
     return _constrain(m, d, rows)
 
@@ -97,7 +97,7 @@ def _position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
     d = dynamics.tendon(m, d)
-    return _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
+    return dynamics.tendon_armature(m, dynamics.mass_matrix(m, d))
 
 
 def _velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
@@ -109,7 +109,7 @@ def _velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
         }
     )
     d = dynamics.com_vel(m, d)
-    d = _mjx.passive(m, d)
+    d = dynamics.passive(m, d)
     return dynamics.tendon_bias(m, dynamics.bias(m, d))
 
 
