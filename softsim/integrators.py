@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from mujoco.mjx import Data, DisableBit, IntegratorType, Model
+from mujoco.mjx import Data, IntegratorType, Model
 
-from softsim import _mjx
+from softsim.dynamics import next_activation
 from softsim.dynamics.rotation import normalize, quat_exp, quat_mul
 from softsim.dynamics.tree import spread, tree
-from softsim.linear import solve_spd
+from softsim.implicit import euler_acceleration, implicitfast_acceleration
 
 Velocity = Float[Array, " nv"]
 Forward = Callable[[Data], Data]
@@ -42,22 +42,17 @@ def advance(m: Model, d: Data, forward: Forward) -> Data:
 
 
 def euler(m: Model, d: Data) -> Data:
-    """Semi-implicit Euler; joint damping is integrated implicitly unless the model's `eulerdamp`
-    flag is disabled: (M + dt D) a = total force.
+    """Semi-implicit Euler; the damping of dofs is integrated implicitly unless the model's
+    `eulerdamp` flag is disabled: (M + dt D) a = total force.
     """
-    if m.opt.disableflags & DisableBit.EULERDAMP:
-        return _update(m, d, d.qvel + m.opt.timestep * d.qacc, d.qacc, d.act_dot)
-    return _implicit(m, d, jnp.diag(m.dof_damping))
+    return _semi_implicit(m, d, euler_acceleration(m, d))
 
 
 def implicitfast(m: Model, d: Data) -> Data:
     """Velocity integrated implicitly with the derivatives of damping and actuator forces:
-    (M - dt dF/dv) a = total force, Coriolis terms left out.
+    (M - dt dF/dv) a = total force, Coriolis terms left out but for single floating bodies.
     """
-    derivative = _mjx.deriv_smooth_vel(m, d)
-    if derivative is None:
-        return _update(m, d, d.qvel + m.opt.timestep * d.qacc, d.qacc, d.act_dot)
-    return _implicit(m, d, -derivative)
+    return _semi_implicit(m, d, implicitfast_acceleration(m, d))
 
 
 def rk4(m: Model, d: Data, forward: Forward) -> Data:
@@ -89,7 +84,10 @@ def rk4(m: Model, d: Data, forward: Forward) -> Data:
     carry, stages = jax.lax.scan(stage, (rest, rest, d.qacc), nodes)
     _, (qvel, qacc, act_dot), warmstart = carry
     start = jax.tree.map(lambda x: x[0], stages)
-    return _update(m, start.replace(qacc=warmstart), qvel, qacc, act_dot).replace(qacc=start.qacc)
+    # servos of rotations wrap their activation about the angle at the last stage, as in MuJoCo
+    end = start.replace(qacc=warmstart, actuator_length=stages.actuator_length[-1])
+    end = _update(m, end, qvel, qacc, act_dot)
+    return end.replace(qacc=start.qacc, actuator_length=start.actuator_length)
 
 
 def integrate_pos(
@@ -108,10 +106,8 @@ def integrate_pos(
     return moved.at[t.quat_address].set(quat.T)
 
 
-def _implicit(m: Model, d: Data, damping: Float[Array, "nv nv"]) -> Data:
-    """Euler with the acceleration of (M + dt damping) a = total force."""
-    mat = d._impl.M + m.opt.timestep * damping
-    qacc = solve_spd(mat, d.qfrc_smooth + d.qfrc_constraint)
+def _semi_implicit(m: Model, d: Data, qacc: Velocity) -> Data:
+    """The next state at the new velocity."""
     return _update(m, d, d.qvel + m.opt.timestep * qacc, qacc, d.act_dot)
 
 
@@ -124,6 +120,6 @@ def _update(
         time=d.time + dt,
         qpos=integrate_pos(m, d.qpos, qvel, dt),
         qvel=d.qvel + dt * qacc,
-        act=_mjx.next_activation(m, d, act_dot),
+        act=next_activation(m, d, act_dot),
         qacc_warmstart=d.qacc,
     )

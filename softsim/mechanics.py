@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
 
-from softsim import _mjx, dynamics
+from softsim import dynamics
 from softsim.constraint.forces import forces
 from softsim.derivative_rule import softened
 from softsim.model import check_inputs
@@ -107,7 +107,7 @@ def inverse(
 
 def _inverse(m: mjx.Model, d: mjx.Data, softening: Softening) -> Float[Array, " nv"]:
     d, rows = constrained(m, position(m, d), softening)
-    d = velocity(m, _mjx.transmission(m, d))
+    d = velocity(m, dynamics.transmission(m, d))
     pull = rows.J.T @ forces(rows, rows.J @ d.qacc - rows.aref) if rows.n else 0.0
     return d._impl.M @ d.qacc + d.qfrc_bias - d.qfrc_passive - pull
 

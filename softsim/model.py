@@ -32,10 +32,11 @@ def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
     if problems:
         raise UnsupportedModelError(problems)
     try:
-        m = mjx.put_model(_dense(mj_model), device=_device(), impl="jax")
+        m = mjx.put_model(_acceptable(mj_model), device=_device(), impl="jax")
     except NotImplementedError as error:  # what MJX itself refuses
         raise UnsupportedModelError([str(error)]) from error
-    return _default_float(m)
+    integrator = mjx.IntegratorType(mj_model.opt.integrator)
+    return _default_float(m.tree_replace({"opt.integrator": integrator}))
 
 
 def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:
@@ -105,10 +106,12 @@ def _device() -> jax.Device:
         return next(iter(jnp.zeros(()).devices()))
 
 
-def _dense(mj_model: mujoco.MjModel) -> mujoco.MjModel:
-    dense = copy.copy(mj_model)
-    dense.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
-    return dense
+def _acceptable(mj_model: mujoco.MjModel) -> mujoco.MjModel:
+    """With dense matrices, and an integrator that MJX takes together with a fluid."""
+    copied = copy.copy(mj_model)
+    copied.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    copied.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    return copied
 
 
 def _default_float(tree):

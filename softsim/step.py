@@ -87,14 +87,14 @@ def kinematics(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     arms, actuator lengths and the mass matrix. Errors are as in `step`.
     """
     check_inputs(m, d)
-    return like_given(d, _mjx.camlight(m, _mjx.transmission(m, position(m, d))))
+    return like_given(d, _mjx.camlight(m, dynamics.transmission(m, position(m, d))))
 
 
 def accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     """From the state to the constrained acceleration."""
     d, rows = constrained(m, position(m, d), softening)
-    d = velocity(m, _mjx.transmission(m, d))
-    d = _mjx.fwd_actuation(m, d)
+    d = velocity(m, dynamics.transmission(m, d))
+    d = dynamics.actuation(m, d)
     d = _acceleration(m, d)
     return _constrain(m, d, rows)
 
@@ -112,7 +112,7 @@ def position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     d = dynamics.kinematics(m, d)
     d = dynamics.com_pos(m, d)
     d = dynamics.tendon(m, d)
-    return _mjx.tendon_armature(m, dynamics.mass_matrix(m, d))
+    return dynamics.tendon_armature(m, dynamics.mass_matrix(m, d))
 
 
 def constrained(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, Rows]:
@@ -131,7 +131,7 @@ def velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
         }
     )
     d = dynamics.com_vel(m, d)
-    d = _mjx.passive(m, d)
+    d = dynamics.passive(m, d)
     return dynamics.tendon_bias(m, dynamics.bias(m, d))
 
 

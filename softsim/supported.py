@@ -77,9 +77,6 @@ def _option(m: mujoco.MjModel) -> _Problems:
         yield "option: noslip_iterations > 0 is not supported"
     if m.opt.disableactuator:
         yield "option: actuatorgroupdisable is not supported"
-    wet = m.opt.density > 0 or m.opt.viscosity > 0 or m.opt.wind.any()
-    if wet and integrator == "IMPLICITFAST":
-        yield "option: fluid drag with the implicitfast integrator is not supported"
     harmless = {"INVDISCRETE"}
     for bit in range(int(mujoco.mjtEnableBit.mjNENABLE)):
         name = mujoco.mjtEnableBit(2**bit).name.removeprefix("mjENBL_")
@@ -107,10 +104,6 @@ def _mixed_condim(m: mujoco.MjModel, geom1: int, geom2: int) -> int:
     if priority1 == priority2:
         return max(m.geom_condim[geom1], m.geom_condim[geom2])
     return m.geom_condim[geom1] if priority1 > priority2 else m.geom_condim[geom2]
-
-
-def _poly(field: str, kind: mujoco.mjtObj, feature: str) -> Callable[..., _Problems]:
-    return _nonzero(field, kind, f"nonlinear {feature} (polynomial coefficients)")
 
 
 _OBJ = mujoco.mjtObj
@@ -142,12 +135,8 @@ CHECKS: tuple[Callable[[mujoco.MjModel], _Problems], ...] = (
     _nonzero("actuator_plugin", _OBJ.mjOBJ_ACTUATOR, "plugin"),
     _nonzero("sensor_plugin", _OBJ.mjOBJ_SENSOR, "plugin"),
     _nonzero("jnt_springyield", _OBJ.mjOBJ_JOINT, "springyield"),
-    _poly("jnt_stiffnesspoly", _OBJ.mjOBJ_JOINT, "stiffness"),
-    _poly("dof_dampingpoly", _OBJ.mjOBJ_DOF, "damping"),
-    _poly("tendon_stiffnesspoly", _OBJ.mjOBJ_TENDON, "stiffness"),
-    _poly("tendon_dampingpoly", _OBJ.mjOBJ_TENDON, "damping"),
     _nonzero("actuator_damping", _OBJ.mjOBJ_ACTUATOR, "damping of an actuator"),
-    _poly("actuator_dampingpoly", _OBJ.mjOBJ_ACTUATOR, "damping"),
+    _nonzero("actuator_dampingpoly", _OBJ.mjOBJ_ACTUATOR, "damping of an actuator"),
     _nonzero("actuator_armature", _OBJ.mjOBJ_ACTUATOR, "armature of an actuator"),
     _nonzero("actuator_actearly", _OBJ.mjOBJ_ACTUATOR, "actearly"),
     _nonzero("actuator_delay", _OBJ.mjOBJ_ACTUATOR, "delay"),

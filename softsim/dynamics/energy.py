@@ -1,12 +1,12 @@
 """Mechanical energy, as MuJoCo's `mjData.energy`."""
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import Data, DisableBit, Model
 
-from softsim.dynamics.tree import BALL, FREE, spread, tree
-from softsim.numerics import quat_conj, quat_mul, quat_to_rotvec
+from softsim.dynamics.passive import Coefficients, rotating_joints, strain, tendon_stretch
+from softsim.dynamics.tree import FREE, one_hot, spread
+from softsim.numerics import safe_norm
 
 
 def kinetic_energy(m: Model, d: Data) -> Float[Array, ""]:
@@ -24,20 +24,28 @@ def potential_energy(m: Model, d: Data) -> Float[Array, ""]:
         energy -= jnp.sum(m.body_mass[:, None] * d.xipos * m.opt.gravity)
     if m.opt.disableflags & DisableBit.SPRING:
         return energy
-    energy += jnp.sum(m.jnt_stiffness * _squared_strain(m, d)) / 2
-    slack, taut = m.tendon_lengthspring[:, 0], m.tendon_lengthspring[:, 1]
-    stretch = jnp.maximum(d.ten_length - taut, 0) - jnp.maximum(slack - d.ten_length, 0)
-    return energy + jnp.sum(m.tendon_stiffness * jnp.square(stretch)) / 2
+    energy += _joint_energy(m, d)
+    stretch = tendon_stretch(m, d)
+    square = jnp.square(stretch)
+    return energy + jnp.sum(_stored(m.tendon_stiffness, m.tendon_stiffnesspoly, square, stretch))
 
 
-def _squared_strain(m: Model, d: Data) -> Float[Array, " njnt"]:
-    """Squared displacement of every joint from its spring's rest: m^2 + rad^2."""
-    t = tree(m)
-    linear = t.dof_qpos.T @ t.dof_anchor.T.astype(float)
-    squares = spread(jnp.square(d.qpos - m.qpos_spring), linear)
-    if t.quat_address.size == 0:
-        return squares
-    rest, quat = m.qpos_spring[t.quat_address], d.qpos[t.quat_address]
-    turn = quat_to_rotvec(quat_mul(quat_conj(rest), quat))
-    joint = np.flatnonzero(np.isin(m.jnt_type, (FREE, BALL)))
-    return squares.at[joint].add(jnp.sum(jnp.square(turn), axis=-1))
+def _joint_energy(m: Model, d: Data) -> Float[Array, ""]:
+    x = strain(m, d)
+    spring = lambda joint: (m.jnt_stiffness[joint], m.jnt_stiffnesspoly[joint])
+    scalar = spread(x.scalar, one_hot(m.jnt_qposadr, m.nq))
+    energy = jnp.sum(_stored(*spring(slice(None)), jnp.square(scalar), scalar))
+    for joint, moved in ((m.jnt_type == FREE, x.linear), (rotating_joints(m), x.turn)):
+        square = jnp.sum(jnp.square(moved), axis=1)
+        energy += jnp.sum(_stored(*spring(joint), square, safe_norm(moved)))
+    return energy
+
+
+def _stored(
+    stiffness: Float[Array, " n"],
+    higher: Coefficients,
+    square: Float[Array, " n"],
+    x: Float[Array, " n"],
+) -> Float[Array, " n"]:
+    """Work of stretching springs by x, whose square is given too: it is smooth at x = |0|."""
+    return square * (stiffness / 2 + x * higher[:, 0] / 3 + square * higher[:, 1] / 4)

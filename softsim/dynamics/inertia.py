@@ -7,7 +7,7 @@ with MuJoCo's choice of the reference point). Within a tree they add without a c
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from mujoco.mjx import Data, Model
 
 from softsim.dynamics.rotation import cross, dot, matrices_first, rotate
@@ -84,3 +84,12 @@ def mass_matrix(m: Model, d: Data) -> Data:
     half = jnp.matmul(momentum.T, cdof, precision=HIGHEST) * t.mass_mask.astype(cdof.dtype)
     full = half + half.T + jnp.diag(m.dof_armature)
     return d.tree_replace({"_impl.crb": crb.T, "_impl.M": full})
+
+
+def inertia_pattern(m: Model) -> Bool[np.ndarray, "nv nv"]:
+    """Where MuJoCo stores entries of M: each dof with itself and its ancestors, but for bodies
+    with a diagonal inertia (a centred mass on slides) the diagonal alone.
+    """
+    pattern = np.zeros((m.nv, m.nv), bool)
+    pattern[np.repeat(np.arange(m.nv), m.M_rownnz), m.M_colind] = True
+    return pattern | pattern.T

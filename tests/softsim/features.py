@@ -57,9 +57,17 @@ SUPPORTED: dict[str, str] = {
     "tendon spring, damper": _scene(
         extra=_TENDON.format('stiffness="20" damping="1" springlength=".2"')
     ),
+    "nonlinear stiffness": _scene('stiffness="1 2 3"'),
+    "nonlinear damping": _scene('damping="1 2 3"'),
+    "nonlinear tendon stiffness": _scene(
+        extra=_TENDON.format('stiffness="1 2 3" damping="1 2 3" springlength=".2"')
+    ),
     "tendon armature": _scene(extra=_TENDON.format('armature=".5"')),
     "fluid drag": _scene(option='density="100" viscosity="2" wind=".5 0 0"'),
     "implicitfast": _scene('damping="2"', option='integrator="implicitfast"'),
+    "fluid with implicitfast": _scene(
+        option='density="100" viscosity="2" wind=".5 0 0" integrator="implicitfast"'
+    ),
     "RK4": _scene(option='integrator="RK4"'),
     "no eulerdamp": _scene('damping="2"', option="").replace(
         '<option timestep=".004" />', '<option timestep=".004"><flag eulerdamp="disable"/></option>'
@@ -98,18 +106,10 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "ellipsoid fluid model": (
         _scene(geom='size=".1" fluidshape="ellipsoid"', option='density="1"'), '"g"', "fluidshape",
     ),
-    "nonlinear stiffness": (_scene('stiffness="1 2 3"'), '"j"', "stiffness"),
-    "nonlinear damping": (_scene('damping="1 2 3"'), "dof", "damping"),
-    "nonlinear tendon stiffness": (
-        _scene(extra=_TENDON.format('stiffness="1 2 3"')), '"t"', "stiffness",
-    ),
     "integrator implicit": (_scene(option='integrator="implicit"'), "option", "IMPLICIT"),
     "integrator discrete": (_scene(option='integrator="discrete"'), "option", "DISCRETE"),
     "solver PGS": (_scene(option='solver="PGS"'), "option", "PGS"),
     "noslip": (_scene(option='noslip_iterations="3"'), "option", "noslip"),
-    "fluid with implicitfast": (
-        _scene(option='density="1" integrator="implicitfast"'), "option", "fluid",
-    ),
     "disabled actuator group": (
         _scene(option='actuatorgroupdisable="1"', actuator='<motor joint="j"/>'), "option", "group",
     ),
