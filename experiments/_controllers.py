@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import softsim
 from envs import Env
-from softsim.derivatives import difference_pos
+from softsim.integrators import difference_pos
 from softsim.integrators import integrate_pos
 
 GRADIENT_COST = 4

@@ -34,7 +34,7 @@ import softsim
 from experiments._parameters import Table
 from experiments._sensitivity import push, sweep, vary
 from experiments._trajectories import Windows
-from softsim.derivatives import difference_pos
+from softsim.integrators import difference_pos
 from softsim.integrators import integrate_pos
 
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from experiments._fitting import Problem, half_sample
 from experiments._mjcf import in_shape, pick, to_mujoco
 from experiments._trajectories import Windows
-from softsim.derivatives import difference_pos
+from softsim.integrators import difference_pos
 
 # by name: MuJoCo's Python parts are typed, its compiled ones are not, and mypy cannot have both
 minimize = importlib.import_module("mujoco.minimize")

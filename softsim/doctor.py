@@ -17,8 +17,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim.collision import Contact, collide
-from softsim.derivatives import difference_pos
-from softsim.integrators import advance, integrate_pos
+from softsim.integrators import advance, difference_pos, integrate_pos
 from softsim.model import check_inputs
 from softsim.softening import Softening
 from softsim.step import accelerate

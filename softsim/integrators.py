@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import Data, IntegratorType, Model
@@ -15,6 +16,8 @@ from softsim.dynamics import next_activation
 from softsim.dynamics.rotation import normalize, quat_exp, quat_mul
 from softsim.dynamics.tree import spread, tree
 from softsim.implicit import euler_acceleration, implicitfast_acceleration
+from softsim.numerics import quat_conj, quat_to_rotvec
+from softsim.numerics import quat_mul as quat_product
 
 Velocity = Float[Array, " nv"]
 Forward = Callable[[Data], Data]
@@ -104,6 +107,42 @@ def integrate_pos(
     turn = quat_exp(dt * qvel[t.spin_address].T)
     quat = normalize(quat_mul(qpos[t.quat_address].T, turn))
     return moved.at[t.quat_address].set(quat.T)
+
+
+def difference_pos(
+    m: Model, qpos1: Float[Array, " nq"], qpos2: Float[Array, " nq"]
+) -> Float[Array, " nv"]:
+    """The velocity that leads from `qpos1` to `qpos2` in one unit of time.
+
+    Rotations in the local frame of `qpos1`, as `mujoco.mj_differentiatePos`.
+    """
+    difference = jnp.zeros(m.nv, qpos1.dtype)
+    free = np.nonzero(m.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE))[0]
+    ball = np.nonzero(m.jnt_type == int(mujoco.mjtJoint.mjJNT_BALL))[0]
+    scalar = np.setdiff1d(np.arange(m.njnt), np.concatenate([free, ball]))
+    qadr, dofadr = m.jnt_qposadr, m.jnt_dofadr
+    linear_q = np.concatenate([qadr[scalar], (qadr[free][:, None] + np.arange(3)).ravel()])
+    linear_v = np.concatenate([dofadr[scalar], (dofadr[free][:, None] + np.arange(3)).ravel()])
+    linear_q, linear_v = linear_q.astype(int), linear_v.astype(int)
+    difference = difference.at[linear_v].set(qpos2[linear_q] - qpos1[linear_q])
+    quat = np.concatenate([qadr[ball], qadr[free] + 3]).astype(int)
+    spin = np.concatenate([dofadr[ball], dofadr[free] + 3]).astype(int)
+    q1, q2 = (q[quat[:, None] + np.arange(4)] for q in (qpos1, qpos2))
+    turn = quat_to_rotvec(quat_product(quat_conj(q1), q2))
+    return difference.at[spin[:, None] + np.arange(3)].set(turn)
+
+
+def velocity_change(m: Model, d: Data, qacc: Velocity) -> Velocity:
+    """How much one step changes the velocity for an acceleration more: what is integrated
+    implicitly resists it. Linear in `qacc`; `d` is a step's result, at the start of that step.
+    """
+    force = d._impl.M @ qacc
+    d = d.replace(qacc=qacc, qfrc_constraint=force, qfrc_smooth=jnp.zeros_like(force))
+    if m.opt.integrator == IntegratorType.EULER:
+        qacc = euler_acceleration(m, d)
+    elif m.opt.integrator == IntegratorType.IMPLICITFAST:
+        qacc = implicitfast_acceleration(m, d)
+    return m.opt.timestep * qacc
 
 
 def _semi_implicit(m: Model, d: Data, qacc: Velocity) -> Data:

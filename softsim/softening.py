@@ -76,6 +76,8 @@ class Softening(eqx.Module):
         limit: the same for joint and tendon limits, over 10 * softness * range.
         reach: m, traced; contacts act gently from this distance on (0: only when touching).
         gradient_only: static; a step keeps its hard value, only its derivative is soft.
+        events: static; derivatives of steps see that the moments at which contacts and limits
+            begin and end move with the inputs (`softsim.saltation`). Values stay as they are.
     """
 
     collision: Part = eqx.field(default_factory=Part)
@@ -83,6 +85,7 @@ class Softening(eqx.Module):
     limit: Part = eqx.field(default_factory=Part)
     reach: Float[Array, ""] = eqx.field(converter=default_float, default=0.0)
     gradient_only: bool = eqx.field(static=True, default=False)
+    events: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         _refuse("reach", self.reach, lambda r: r >= 0, "a length of at least 0 m")
@@ -91,6 +94,15 @@ class Softening(eqx.Module):
     def hard(cls) -> "Softening":
         """MuJoCo's own contacts, exactly; derivatives are exact too, and zero between contacts."""
         return cls()
+
+    @classmethod
+    def saltation(cls) -> "Softening":
+        """MuJoCo's own contacts, exactly; derivatives are the slope of the outcome.
+
+        Those of `hard()` leave out that a contact begins earlier or later: the outcome of a bounce
+        is a smooth trend plus a sawtooth of whole steps, and they are the slope of the teeth.
+        """
+        return cls(events=True)
 
     @classmethod
     def soft(cls, softness: float = 0.05, reach: float = 0.0, mode: Mode = "smooth") -> "Softening":

@@ -103,7 +103,7 @@ def _residual(problem: Problem, a: Float[Array, " nv"]) -> Float[Array, " nv"]:
     return problem.M @ a - problem.qfrc_smooth - rows.J.T @ forces(rows, rows.J @ a - rows.aref)
 
 
-def _hessian(problem: Problem, x: Float[Array, " nefc"]) -> Float[Array, "nv nv"]:
+def hessian(problem: Problem, x: Float[Array, " nefc"]) -> Float[Array, "nv nv"]:
     """H = M + J' (-df/dx) J at x = J a - aref."""
     rows = problem.rows
     diagonal, blocks = curvature(rows, x)
@@ -127,7 +127,7 @@ def _optimum_jvp(settings: Settings, primals: tuple, tangents: tuple) -> tuple:
     problem, constants = primals
     a, niter = _optimum(settings, problem, constants)
     _, dF = jax.jvp(lambda p: _residual(p, a), (problem,), (tangents[0],))
-    H = _hessian(problem, problem.rows.J @ a - problem.rows.aref)
+    H = hessian(problem, problem.rows.J @ a - problem.rows.aref)
     da = -solve_spd(H, dF)
     return (a, niter), (da, jnp.zeros(niter.shape, jax.dtypes.float0))
 
@@ -190,7 +190,7 @@ def _newton_direction(problem: Problem) -> Direction:
     """H^-1 grad, and the search direction against it."""
 
     def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
-        Hgrad = cholesky_solve(_hessian(problem, s.x), grad[:, None])[:, 0]
+        Hgrad = cholesky_solve(hessian(problem, s.x), grad[:, None])[:, 0]
         return Hgrad, -Hgrad
 
     return direction

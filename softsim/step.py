@@ -11,6 +11,7 @@ from softsim.constraint import Rows, make_rows
 from softsim.derivative_rule import softened
 from softsim.linear import solve_spd
 from softsim.model import check_inputs, like_given
+from softsim.saltation import event_aware
 from softsim.softening import Softening
 from softsim.solver import Problem, solve
 
@@ -41,7 +42,7 @@ def step(
     if adaptive is not None:
         d = forward(m, d, softening)
     run = _full_step if adaptive is None else Partial(_adaptive_step, adaptive, d.ctrl)
-    return like_given(d, softened(run, m, d, softening))
+    return like_given(d, event_aware(run, m, d, softening))
 
 
 def next_state(
@@ -58,7 +59,7 @@ def next_state(
     """
     after = d.ctrl if next_ctrl is None else next_ctrl
     run = _bare_step if adaptive is None else Partial(_adaptive_step, adaptive, after)
-    return softened(run, m, d, softening)
+    return event_aware(run, m, d, softening)
 
 
 def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:

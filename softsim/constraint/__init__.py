@@ -5,12 +5,14 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
+from softsim._mjx import MjxContact
 from softsim.collision import Contact
 from softsim.constraint.contact import contact_blocks, elliptic_cones
 from softsim.constraint.equality import equality_blocks
 from softsim.constraint.friction_limit import friction_blocks, limit_blocks
 from softsim.constraint.rows import Rows as Rows
 from softsim.constraint.rows import concatenate, reference_acceleration
+from softsim.constraint.switching import Switches as Switches
 from softsim.softening import Softening
 
 
@@ -30,22 +32,28 @@ def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, softening: Softening)
             contact_blocks(m, d, contact, softening.reach),
         ]
     count = lambda blocks: sum(b.D.shape[0] for b in blocks)
-    ne, nf, nl, nc = map(count, kinds)
     rows = concatenate([block for kind in kinds for block in kind], m.nv)
+    aref = reference_acceleration(m, d.qvel, rows)
+    fields = (rows.J, rows.D, aref, rows.pos, rows.margin, rows.frictionloss)
+    ne, nf, nl, nc = map(count, kinds)
+    return _rows(m, contact, fields, (ne, nf, nl, nc))
+
+
+def rows_of(m: mjx.Model, d: mjx.Data) -> Rows:
+    """The constraint rows that a step left in its data."""
+    x = d._impl
+    fields = (x.efc_J, x.efc_D, x.efc_aref, x.efc_pos, x.efc_margin, x.efc_frictionloss)
+    ne, nf, nl = int(x.ne), int(x.nf), int(x.nl)
+    counts = (ne, nf, nl, x.efc_D.shape[0] - ne - nf - nl)
+    return _rows(m, x.contact, fields, counts)
+
+
+def _rows(
+    m: mjx.Model, contact: Contact | MjxContact, fields: tuple, counts: tuple[int, int, int, int]
+) -> Rows:
+    """Rows with the addresses of their elliptic cones."""
+    ne, nf, nl, nc = counts
     dims, cone = elliptic_cones(m, contact) if nc else ((), jnp.zeros((0, 6)))
     frictionless = int((np.asarray(contact.dim) == 1).sum())
     addresses = ne + nf + nl + frictionless + np.cumsum([0, *dims])[:-1]
-    return Rows(
-        J=rows.J,
-        D=rows.D,
-        aref=reference_acceleration(m, d.qvel, rows),
-        pos=rows.pos,
-        margin=rows.margin,
-        frictionloss=rows.frictionloss,
-        cone=cone,
-        ne=ne,
-        nf=nf,
-        nl=nl,
-        cone_adr=tuple(int(a) for a in addresses),
-        cone_dim=dims,
-    )
+    return Rows(*fields, cone, ne, nf, nl, tuple(int(a) for a in addresses), dims)

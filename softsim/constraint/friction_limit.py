@@ -55,6 +55,26 @@ def _friction(
     return make_block(J, zero, zero, invweight, solref, solimp, frictionloss=frictionloss)
 
 
+def _limited(m: mjx.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids of the limited ball joints, slides and hinges, and tendons, in the order of the rows."""
+    limited = np.asarray(m.jnt_limited).astype(bool)
+    scalar = np.isin(m.jnt_type, (int(_JOINT.mjJNT_SLIDE), int(_JOINT.mjJNT_HINGE)))
+    ball = np.nonzero(limited & (m.jnt_type == int(_JOINT.mjJNT_BALL)))[0]
+    return ball, np.nonzero(limited & scalar)[0], np.nonzero(m.tendon_limited)[0]
+
+
+def limit_parameters(m: mjx.Model) -> tuple[Float[Array, "nl 2"], Float[Array, "nl 5"]]:
+    """solref and solimp of every limit row, in the order of the rows."""
+    if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
+        return jnp.zeros((0, 2)), jnp.zeros((0, 5))
+    ball, slide_hinge, tendon = _limited(m)
+    joint = np.concatenate([ball, slide_hinge])
+    return (
+        jnp.concatenate([m.jnt_solref[joint], m.tendon_solref_lim[tendon]]),
+        jnp.concatenate([m.jnt_solimp[joint], m.tendon_solimp_lim[tendon]]),
+    )
+
+
 def limit_blocks(m: mjx.Model, d: mjx.Data, part: Part) -> list[Block]:
     """Limit rows, active while the distance to the nearer bound is below the margin.
 
@@ -63,11 +83,7 @@ def limit_blocks(m: mjx.Model, d: mjx.Data, part: Part) -> list[Block]:
     """
     if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_LIMIT:
         return []
-    limited = np.asarray(m.jnt_limited).astype(bool)
-    scalar = np.isin(m.jnt_type, (int(_JOINT.mjJNT_SLIDE), int(_JOINT.mjJNT_HINGE)))
-    ball = np.nonzero(limited & (m.jnt_type == int(_JOINT.mjJNT_BALL)))[0]
-    slide_hinge = np.nonzero(limited & scalar)[0]
-    tendon = np.nonzero(m.tendon_limited)[0]
+    ball, slide_hinge, tendon = _limited(m)
     blocks = []
     if ball.size:
         blocks.append(_ball(m, d, ball, part))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import softsim
-from softsim.derivatives import difference_pos
+from softsim.integrators import difference_pos
 from tests.softsim.models import MIXED
 
 BALL = """<mujoco><option timestep=".004"/><worldbody><geom type="plane" size="1 1 1"/>
