@@ -7,6 +7,7 @@ dv/dt = w + v x w / 2 + c(|v|) v x (v x w), w the angular velocity in the frame 
 (Munthe-Kaas 1998), so that errors are in radians and quaternions need no renormalisation.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from softsim.dynamics.rotation import SMALL_SQUARE, Vectors, cross, dot
 from softsim.dynamics.tree import tree
 from softsim.integrators import integrate_pos
 from softsim.numerics import default_float
+from softsim.saltation import velocity_in_flow
 
 Method = Literal["bosh3", "tsit5", "dopri5", "dopri8"]
 METHODS: dict[str, str] = {
@@ -35,7 +37,7 @@ CONTROLS = ("zoh", "linear")
 GAINS = (0.2, 0.4)
 ADJOINTS: dict[str, str] = {"reverse": "RecursiveCheckpointAdjoint", "forward": "ForwardMode"}
 
-Field = Callable[[Model, Data], tuple[Float[Array, " nv"], Float[Array, " na"]]]
+Field = Callable[[Model, Data], Data]
 
 
 class Adaptive(eqx.Module):
@@ -90,6 +92,8 @@ def integrate(
     dt: Float[Array, ""],
     ctrl0: Float[Array, " nu"],
     ctrl1: Float[Array, " nu"],
+    *,
+    events: bool = False,
 ) -> Data:
     """The state `dt` s later.
 
@@ -99,9 +103,13 @@ def integrate(
     turn by a full revolution within `dt`.
 
     Args:
-        field: acceleration and rate of activation at a state, a pure function of it; what it closes
-            over is differentiated only if it is a pytree, such as `jax.tree_util.Partial`.
+        field: a state's acceleration, rate of activation and constraint rows, a pure function of
+            it; what it closes over is differentiated only if it is a pytree, such as
+            `jax.tree_util.Partial`.
         ctrl0, ctrl1: control at the beginning and at the end; only "linear" reads `ctrl1`.
+        events: derivatives see that the moment at which a contact or limit begins moves with the
+            inputs (`softsim.saltation`). Without, they stay off however tight the tolerance, where
+            the force begins with a jump.
 
     Returns:
         `d` with the new time, qpos, qvel, act, and the mean acceleration as warm start.
@@ -112,8 +120,12 @@ def integrate(
     dt = jnp.asarray(dt, d.qpos.dtype)
     interval = _Interval(field, m, d, dt, ctrl0, ctrl1)
     start = _State(jnp.zeros_like(d.qvel), d.qvel, d.act)
-    run = _with_tangents if config.derivative == "forward" else _solve
-    end = run(_linear_rate if config.control == "linear" else _held_rate, config, start, interval)
+    rate = _linear_rate if config.control == "linear" else _held_rate
+    if events:
+        end = _solve(rate, config, start, interval, events=True)
+    else:
+        run = _with_tangents if config.derivative == "forward" else _solve
+        end = run(rate, config, start, interval)
     return d.replace(
         time=d.time + dt,
         qpos=integrate_pos(m, d.qpos, end.moved, jnp.ones_like(dt)),
@@ -149,26 +161,78 @@ def _linear_rate(s: ArrayLike, y: _State, i: _Interval) -> _State:
 
 @eqx.filter_jit  # traced once for all the places where a solver evaluates it
 def _rate(s: ArrayLike, y: _State, i: _Interval, ctrl: Float[Array, " nu"]) -> _State:
-    at = i.d.replace(
+    d = i.field(i.m, _at(s, y, i, ctrl))
+    rate = _State(_displacement_rate(i.m, y.moved, y.qvel), d.qacc, d.act_dot)
+    return jax.tree.map(lambda x: i.dt * x, rate)
+
+
+def _at(s: ArrayLike, y: _State, i: _Interval, ctrl: Float[Array, " nu"]) -> Data:
+    """The state y at the share s of the interval."""
+    return i.d.replace(
         qpos=integrate_pos(i.m, i.d.qpos, y.moved, jnp.ones_like(i.dt)),
         qvel=y.qvel,
         act=_clamp(i.m, y.act),
         ctrl=ctrl,
         time=i.d.time + s * i.dt,
     )
-    qacc, act_dot = i.field(i.m, at)
-    rate = _State(_displacement_rate(i.m, y.moved, y.qvel), qacc, act_dot)
-    return jax.tree.map(lambda x: i.dt * x, rate)
 
 
-def _solve(rate: Rate, config: Adaptive, start: PyTree, args: PyTree) -> PyTree:
+def _with_onsets(s0: ArrayLike, s1: ArrayLike, y: _State, i: _Interval) -> _State:
+    """The state at the end s1 of a substep; its derivative knows what began in the substep."""
+    at = _at(s1, y, i, i.ctrl0 + (i.ctrl1 - i.ctrl0) * s1)
+    return y._replace(qvel=velocity_in_flow(i.field, i.m, at, (s1 - s0) * i.dt))
+
+
+@functools.cache
+def _event_aware_solver() -> type:
+    """The class of diffrax solvers whose substeps end with `_with_onsets`."""
+    import diffrax
+
+    class EventAware(diffrax.AbstractAdaptiveSolver, diffrax.AbstractWrappedSolver):
+        solver: diffrax.AbstractSolver
+
+        term_structure = property(lambda self: self.solver.term_structure)
+        interpolation_cls = property(lambda self: self.solver.interpolation_cls)
+        term_compatible_contr_kwargs = property(
+            lambda self: self.solver.term_compatible_contr_kwargs
+        )
+        scan_kind = property(lambda self: self.solver.scan_kind)
+
+        def order(self, terms):
+            return self.solver.order(terms)
+
+        def strong_order(self, terms):
+            return self.solver.strong_order(terms)
+
+        def error_order(self, terms):
+            return self.solver.error_order(terms)
+
+        def init(self, terms, t0, t1, y0, args):
+            return self.solver.init(terms, t0, t1, y0, args)
+
+        def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+            # the tangent of y0 has changed: the rate there, kept from the last step, is not used
+            y1, *rest = self.solver.step(terms, t0, t1, y0, args, solver_state, True)
+            return _with_onsets(t0, t1, y1, args), *rest
+
+        def func(self, terms, t0, y0, args):
+            return self.solver.func(terms, t0, y0, args)
+
+    return EventAware
+
+
+def _solve(
+    rate: Rate, config: Adaptive, start: PyTree, args: PyTree, events: bool = False
+) -> PyTree:
     """y(1) of dy/ds = rate(s, y, args), y(0) = start."""
     import diffrax  # takes seconds, and only this needs it
 
+    loop = "lax" if config.derivative == "forward" else None  # over stages: one that has this mode
+    solver = getattr(diffrax, METHODS[config.method])(scan_kind=loop)
     zero = jnp.zeros((), config.rtol.dtype)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(rate),
-        getattr(diffrax, METHODS[config.method])(),
+        _event_aware_solver()(solver) if events else solver,
         t0=zero,
         t1=zero + 1,
         dt0=zero + 1,

@@ -92,7 +92,7 @@ def _second_anchors(m: mjx.Model, d: mjx.Data) -> Float[Array, "neq 11"]:
 
 def _bounding_radii(m: mjx.Model) -> Float[Array, " ngeom"]:
     """Radii (m) of spheres about the geoms' centres; those of meshes and height fields as given."""
-    x, y, z = m.geom_size.T
+    x, y, _ = m.geom_size.T
     box = jnp.sqrt(jnp.sum(jnp.square(m.geom_size), axis=1))
     radius = {
         GeomType.SPHERE: x,

@@ -22,6 +22,7 @@ x[n+1], the attached mode would pull there, and F_j - F_i undoes the pull. Force
 release, so this is a smaller term, but it is what makes bouncing contacts right.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -97,6 +98,38 @@ def _rule(primals: tuple, tangents: tuple) -> tuple[mjx.Data, mjx.Data]:
     dq = jax.jvp(way, (after.qpos,), (tangent.qpos,))[1]
     tangent = _add(m, after, tangent, _release(crossing, dq, tangent.qvel), crossing.lever)
     return _known_step(after, *primals), tangent
+
+
+@eqx.filter_custom_jvp
+def velocity_in_flow(
+    field: Callable[[mjx.Model, mjx.Data], mjx.Data], m: mjx.Model, d: mjx.Data, dt: Array
+) -> Float[Array, " nv"]:
+    """`d.qvel`, for the end of a substep of `dt` s of continuous motion; in its derivative, what a
+    switch adds that has gone on in this substep.
+
+    Args:
+        field: accelerations, forces and rows at a state.
+    """
+    return d.qvel
+
+
+@velocity_in_flow.def_jvp
+def _velocity_in_flow_jvp(primals: tuple, tangents: tuple) -> tuple:
+    field, m, d, dt = primals
+    inputs, given = [field, m, d], list(tangents[:3])
+    given[2] = _with_state(d, given[2])
+    has_tangent = jax.tree.map(lambda t: t is not None, given, is_leaf=lambda t: t is None)
+    moving, kept = eqx.partition(inputs, has_tangent)
+
+    def evaluate(moving: PyTree) -> tuple[Array, mjx.Data]:
+        field, m, d = eqx.combine(moving, kept)
+        after = field(m, d)
+        return after._impl.efc_pos - after._impl.efc_margin, after
+
+    _, linear, after = jax.linearize(evaluate, moving, has_aux=True)
+    explicit = m.opt.replace(timestep=dt, integrator=IntegratorType.RK4)
+    crossing = _crossing(*jax.lax.stop_gradient((m.replace(opt=explicit), d, after)))
+    return d.qvel, given[2].qvel + _onset(crossing, linear(given))
 
 
 def _with_state(d: mjx.Data, tangent: mjx.Data) -> mjx.Data:

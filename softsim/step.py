@@ -8,7 +8,7 @@ from mujoco import mjx
 from softsim import _mjx, collision, dynamics, integrators
 from softsim.adaptive import Adaptive, integrate
 from softsim.constraint import Rows, make_rows
-from softsim.derivative_rule import softened
+from softsim.derivative_rule import Run, softened
 from softsim.linear import solve_spd
 from softsim.model import check_inputs, like_given
 from softsim.saltation import event_aware
@@ -41,8 +41,7 @@ def step(
     check_inputs(m, d)
     if adaptive is not None:
         d = forward(m, d, softening)
-    run = _full_step if adaptive is None else Partial(_adaptive_step, adaptive, d.ctrl)
-    return like_given(d, event_aware(run, m, d, softening))
+    return like_given(d, _advanced(_full_step, m, d, softening, adaptive, d.ctrl))
 
 
 def next_state(
@@ -58,8 +57,21 @@ def next_state(
         next_ctrl: control at the end of the step, for `adaptive` with linear control.
     """
     after = d.ctrl if next_ctrl is None else next_ctrl
-    run = _bare_step if adaptive is None else Partial(_adaptive_step, adaptive, after)
-    return event_aware(run, m, d, softening)
+    return _advanced(_bare_step, m, d, softening, adaptive, after)
+
+
+def _advanced(
+    fixed: Run,
+    m: mjx.Model,
+    d: mjx.Data,
+    softening: Softening | None,
+    adaptive: Adaptive | None,
+    next_ctrl: Float[Array, " nu"],
+) -> mjx.Data:
+    """The next state, by one fixed step or by the substeps of `adaptive`, which see events each."""
+    if adaptive is None:
+        return event_aware(fixed, m, d, softening)
+    return softened(Partial(_adaptive_step, adaptive, next_ctrl), m, d, softening)
 
 
 def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mjx.Data:
@@ -186,12 +198,10 @@ def _adaptive_step(
     d: mjx.Data,
     softening: Softening,
 ) -> mjx.Data:
-    field = Partial(_rates, softening)
-    return integrate(adaptive, field, m, d, m.opt.timestep, d.ctrl, next_ctrl)
+    field = Partial(_accelerated, softening)
+    times = (m.opt.timestep, d.ctrl, next_ctrl)
+    return integrate(adaptive, field, m, d, *times, events=softening.events)
 
 
-def _rates(
-    softening: Softening, m: mjx.Model, d: mjx.Data
-) -> tuple[Float[Array, " nv"], Float[Array, " na"]]:
-    d = accelerate(m, d, softening)
-    return d.qacc, d.act_dot
+def _accelerated(softening: Softening, m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    return accelerate(m, d, softening)
