@@ -12,6 +12,8 @@ from softsim.cache import enable_compile_cache as enable_compile_cache
 from softsim.collision import Contact as Contact
 from softsim.constants import set_const as set_const
 from softsim.derivatives import linearize as linearize
+from softsim.distance import Distance as Distance
+from softsim.distance import distance as distance
 from softsim.doctor import Report as Report
 from softsim.doctor import check_gradients as check_gradients
 from softsim.mechanics import Pose as Pose

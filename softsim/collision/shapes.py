@@ -77,3 +77,19 @@ def builder(m: mjx.Model, key: FunctionKey, i: int) -> Callable[..., Geom]:
         extent = jnp.asarray(m.hfield_size[data_id], data.dtype)
         return lambda pos, mat, size: HField(pos, mat, extent, data, key.subgrid_size)
     return Geom
+
+
+def shape(m: mjx.Model, d: mjx.Data, geom: int) -> Geom:
+    """One geom of a model, which is no height field, at its pose in `d`.
+
+    Raises:
+        ValueError: it is a mesh whose hull the model does not hold, since it collides with nothing.
+    """
+    kind, data_id = GeomType(int(m.geom_type[geom])), int(m.geom_dataid[geom])
+    if kind == GeomType.MESH and m._impl.mesh_convex[data_id] is None:
+        raise ValueError(
+            f"geom {geom}: its mesh has no convex hull in this model, since it collides with "
+            "nothing; give it a contype and a conaffinity"
+        )
+    key = FunctionKey((kind, kind), (data_id, data_id), 3, (-1, -1))
+    return builder(m, key, 0)(d.geom_xpos[geom], d.geom_xmat[geom], m.geom_size[geom])
