@@ -21,7 +21,7 @@ from softsim.numerics import safe_norm, safe_normalize
 TINY = 1e-15
 """m; a leg shorter than this has the direction x (MuJoCo's mjMINVAL)."""
 
-WRAPPED = (mjtWrap.mjWRAP_SPHERE, mjtWrap.mjWRAP_CYLINDER)
+WRAPPED = (int(mjtWrap.mjWRAP_SPHERE), int(mjtWrap.mjWRAP_CYLINDER))
 
 
 class Legs(NamedTuple):

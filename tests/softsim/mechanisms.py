@@ -100,16 +100,20 @@ def _free(joint: str = "", child: str = "") -> str:
 
 
 _POST = '<site name="{n}ref" pos=".1 -.1 .3" euler="30 10 0"/>'
-_FIXED_BOX = '<body pos=".2 .1 0" euler="0 40 10"><geom type="box" size=".1 .05 .1" mass=".5"/></body>'
+_FIXED_BOX = (
+    '<body pos=".2 .1 0" euler="0 40 10"><geom type="box" size=".1 .05 .1" mass=".5"/></body>'
+)
 _SLIDES = (
     '<body name="{n}"><joint name="{n}" type="slide" axis="1 0 0"/>'
     '<joint name="{n}2" type="slide" axis="0 1 0"/><geom size=".1" mass="1"/></body>'
 )
 _FINGERS = (
-    '<body name="{n}0">' + HINGE.replace("{n}", "{n}0").replace("{joint}", "") + '<geom size=".1" mass="1"/>'
+    '<body name="{n}0">'
+    + HINGE.replace("{n}", "{n}0").replace("{joint}", "")
+    + '<geom size=".1" mass="1"/>'
     '<body pos=".2 0 0"><joint name="{n}" type="slide" axis="1 0 1"/><geom size=".05" mass=".3"/></body>'
     '<body pos="-.2 0 0"><joint name="{n}2" type="slide" axis="1 0 0"/><geom size=".05" mass=".2"/>'
-    '</body></body>'
+    "</body></body>"
 )
 _SERVO = '<position tendon="{n}" kp="50" kv="20"/>'
 _TWO = arm().replace("{child}", "") + arm().replace("{n}", "{n}2").replace("{child}", "")
@@ -169,7 +173,12 @@ def scene(
     parts: dict[str, list[str]] = {"body": [], "tendon": [], "actuator": []}
     for i, (name, mechanism) in enumerate(mechanisms.items()):
         for kind, found in parts.items():
-            text = getattr(mechanism, kind).replace("{n}", name.replace('"', "")).replace("{child}", "").replace("{limit}", "")
+            text = (
+                getattr(mechanism, kind)
+                .replace("{n}", name.replace('"', ""))
+                .replace("{child}", "")
+                .replace("{limit}", "")
+            )
             found.append(f'<frame pos="0 {i} 0">{text}</frame>' if kind == "body" else text)
     # actuators are named like their mechanism
     mj_model = mujoco.MjModel.from_xml_string(f"""<mujoco>
