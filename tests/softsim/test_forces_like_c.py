@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import softsim
+from softsim import dynamics
 from softsim.integrators import integrate_pos
 from tests.softsim.mechanisms import LIMITS, MECHANISMS, scene
 
@@ -107,6 +108,20 @@ def test_reverse_mode_equals_forward_mode():
     slope = jax.jit(lambda v: jax.jvp(lambda z: _flow(m, d, z), (zero,), (v,))[1])(v)
     pull = jax.jit(jax.grad(lambda z: w @ _flow(m, d, z)))(zero)
     assert_allclose(pull @ v, w @ slope, rtol=1e-12)
+
+
+def test_potential_energy_equals_mujoco():
+    mj_model, start = scene("Euler")
+    m, d = softsim.put_model(mj_model), softsim.put_data(mj_model, start)
+
+    @jax.jit
+    def energy(d):
+        d = dynamics.com_pos(m, dynamics.kinematics(m, d))
+        return dynamics.potential_energy(m, dynamics.tendon(m, d))
+
+    mujoco.mj_fwdPosition(mj_model, start)
+    mujoco.mj_energyPos(mj_model, start)
+    assert_allclose(energy(d), start.energy[0], rtol=1e-13)
 
 
 def test_every_limit_is_active():
