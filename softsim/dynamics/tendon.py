@@ -21,7 +21,7 @@ from softsim.numerics import safe_norm, safe_normalize
 TINY = 1e-15
 """m; a leg shorter than this has the direction x (MuJoCo's mjMINVAL)."""
 
-WRAPPED = (mjtWrap.mjWRAP_SPHERE, mjtWrap.mjWRAP_CYLINDER)
+WRAPPED = (int(mjtWrap.mjWRAP_SPHERE), int(mjtWrap.mjWRAP_CYLINDER))
 
 
 class Legs(NamedTuple):
@@ -95,6 +95,8 @@ def _fixed(m: Model, d: Data) -> tuple[Float[Array, " ntendon"], Float[Array, "n
     wraps = np.concatenate([a + np.arange(n) for a, n in zip(m.tendon_adr, m.tendon_num)])
     row = np.repeat(np.arange(m.ntendon), m.tendon_num)
     at_joint = m.wrap_type[wraps] == mjtWrap.mjWRAP_JOINT
+    if not at_joint.any():
+        return jnp.zeros_like(d.ten_length), jnp.zeros((m.ntendon, m.nv), d.qpos.dtype)
     row, wraps = row[at_joint], wraps[at_joint]
     joint = m.wrap_objid[wraps]
     length, moment = np.zeros((m.ntendon, m.nq)), np.zeros((m.ntendon, m.nv))
@@ -123,7 +125,8 @@ def _legs(m: Model) -> Legs:
                     legs.append((t, thing[i], thing[i + 1], -1, -1, share))
                 i += 1
     columns = np.array(legs, float).reshape(-1, 6).T
-    return Legs(*columns[:5].astype(int), columns[5])
+    tendon, site0, site1, geom, side = columns[:5].astype(int)
+    return Legs(tendon, site0, site1, geom, side, columns[5])
 
 
 def _run(
@@ -172,9 +175,9 @@ def _geoms(m: Model, d: Data, geom: np.ndarray, side: np.ndarray) -> Geoms:
         pos=d.geom_xpos[geom],
         mat=d.geom_xmat[geom],
         radius=m.geom_size[geom, 0],
-        sphere=m.geom_type[geom] == mjtGeom.mjGEOM_SPHERE,
+        sphere=jnp.asarray(m.geom_type[geom] == mjtGeom.mjGEOM_SPHERE),
         side=d.site_xpos[side],
-        sided=sided,
+        sided=jnp.asarray(sided),
         may_hold=bool(moving.any() or m._impl.is_wrap_inside.any()),
     )
 

@@ -105,8 +105,8 @@ def _site_pair(m: Model, d: Data, ids: np.ndarray) -> tuple[Lengths, Moments]:
     length = jnp.sum(jnp.concatenate([apart, turn], axis=1) * gear, axis=1)
     ours, theirs = (point_jacobians(m, d, d.site_xpos[s], m.site_bodyid[s]) for s in (site, ref))
     between = ~_common_ancestors(m, m.site_bodyid[site], m.site_bodyid[ref])
-    difference = tuple((a - b) * between[:, None] for a, b in zip(ours, theirs))
-    return length, _project(difference, frame, gear)
+    linear, angular = ((a - b) * between[:, None] for a, b in zip(ours, theirs))
+    return length, _project((linear, angular), frame, gear)
 
 
 def _project(

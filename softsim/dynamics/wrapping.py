@@ -22,7 +22,7 @@ from softsim.numerics import safe_norm, safe_normalize
 TINY = 1e-15
 """MuJoCo's mjMINVAL."""
 
-SLACK = 1e-6
+SLACK = 1e-5
 """rad; an arc of less than 0 by at most this, which is rounding, is not a full turn."""
 
 INSIDE_STEPS, INSIDE_TOLERANCE, INSIDE_START = 20, 1e-6, 1 - 1e-7
@@ -159,28 +159,32 @@ def _around(
 ) -> _Planar:
     """About the outside: of the two ways round the one nearer to `side`, else the shorter."""
     possible = _may_wrap(d0, d1, radius, side, sided)
+    d0, d1, radius = _or_safe(possible, d0, d1, radius)
     ways = []
     for turn in (-1.0, 1.0):  # clockwise first, as in MuJoCo
         n0, before = _tangent(d0, radius, turn)
         n1, after = _tangent(d1, radius, -turn)
         angle = turn * jnp.arctan2(_cross(n0, n1), _dot(n0, n1))
         angle = jnp.where(angle < -SLACK, angle + 2 * jnp.pi, angle)
-        crossed = _cross_each_other(d0, radius[:, None] * n0, d1, radius[:, None] * n1)
-        way = _Planar(
-            possible & ~crossed,
-            before,
-            radius * angle,
-            after,
-            turn * _quarter_turn(n0),
-            turn * _quarter_turn(n1),
-            n0,
-            n1,
-        )
+        # beyond half a turn the two lines meet again, this far behind where they touch
+        behind = jnp.pi - angle / 2
+        reach = jnp.minimum(before, after)
+        crossed = (angle > jnp.pi) & (reach * jnp.cos(behind) >= radius * jnp.sin(behind))
+        lines = (turn * _quarter_turn(n0), turn * _quarter_turn(n1))
+        way = _Planar(possible & ~crossed, before, radius * angle, after, *lines, n0, n1)
         near = _dot(_unit_or_x(n0 + n1), _unit_or_x(side))
         good = jnp.where(sided, near, -jnp.sum(jnp.square(n0 - n1), axis=1))
         ways.append((way, jnp.where(crossed, -jnp.inf, jax.lax.stop_gradient(good))))
     (first, good0), (second, good1) = ways
     return jax.tree.map(lambda a, b: jnp.where(_like(good0 > good1, a), a, b), first, second)
+
+
+def _or_safe(
+    mask: Bool[Array, " n"], d0: Planar, d1: Planar, radius: Float[Array, " n"]
+) -> tuple[Planar, Planar, Float[Array, " n"]]:
+    """The arguments, or, where the mask does not hold, some with finite derivatives."""
+    some = lambda d, x: jnp.where(mask[:, None], d, jnp.asarray([x, 0.0], d.dtype))
+    return some(d0, 2.0), some(d1, 3.0), jnp.where(mask, radius, 1.0)
 
 
 def _may_wrap(
@@ -201,7 +205,7 @@ def _tangent(
     """Unit normal where the tangent from `d` touches, `turn` (1: ccw) from d, and its length."""
     square = _dot(d, d)
     rest = square - jnp.square(radius)
-    outside = rest > 0
+    outside = rest > 4 * jnp.finfo(d.dtype).eps * square  # closer, the slope is rounding
     length = jnp.where(outside, jnp.sqrt(jnp.where(outside, rest, 1.0)), 0.0)
     per_square = 1 / jnp.where(square > 0, square, 1.0)
     normal = radius[:, None] * d + turn * length[:, None] * _quarter_turn(d)
@@ -216,8 +220,7 @@ def _inside(d0: Planar, d1: Planar, radius: Float[Array, " n"]) -> _Planar:
     cut = (between > 0) & (between < 1) & (safe_norm(nearest) <= radius)
     opposite = _dot(d0, d1) < (-1 + TINY) * len0 * len1
     touches = (len0 > radius) & (len1 > radius) & (radius >= TINY) & ~cut & ~opposite
-    safe = lambda d: jnp.where(touches[:, None], d, jnp.asarray([2.0, 0.0], d.dtype))
-    a, b, r = safe(d0), safe(d1), jnp.where(touches, radius, 1.0)
+    a, b, r = _or_safe(touches, d0, d1, radius)
     normal = _reflection(a, b, r)
     point = r[:, None] * normal
     before, after = safe_norm(point - a), safe_norm(b - point)
@@ -306,14 +309,3 @@ def _nearest(d0: Planar, d1: Planar) -> Float[Array, " n"]:
     step = d1 - d0
     square = _dot(step, step)
     return -_dot(step, d0) / jnp.where(square > TINY, square, jnp.inf)
-
-
-def _cross_each_other(a0: Planar, a1: Planar, b0: Planar, b1: Planar) -> Bool[Array, " n"]:
-    """Whether the lines a0 a1 and b0 b1 have a point in common."""
-    a, b, between = a1 - a0, b1 - b0, a0 - b0
-    det = _cross(a, b)
-    parallel = jnp.abs(det) < TINY
-    det = jnp.where(parallel, 1.0, det)
-    on_a, on_b = _cross(b, between) / det, _cross(a, between) / det
-    within = lambda x: (x >= 0) & (x <= 1)
-    return ~parallel & within(on_a) & within(on_b)
