@@ -58,13 +58,17 @@ def _newton(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
     return jax.lax.while_loop(cond, body, (0, step(start), start))[1]
 
 
+def from_top(scores: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    """The scores of each row from their maximum, which no projection depends on."""
+    return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+
+
 def threshold(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
-    """theta such that sum_j max(z_j - theta, 0)^exponent = 1, along the last axis."""
+    """theta such that sum_j max(z_j - theta, 0)^exponent = 1, for scores `from_top`; in [-1, 0)."""
 
     @jax.custom_jvp
     def solve(z):
-        top = jnp.max(z, axis=-1, keepdims=True)
-        return top + _newton(z - top, exponent)
+        return _newton(z, exponent)
 
     @solve.defjvp
     def solve_jvp(primals, tangents):
@@ -91,7 +95,7 @@ def project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
     """
     if mode == "smooth":
         return jax.nn.softmax(scores, axis=-1)
-    exponent = EXPONENT[mode]
+    exponent, scores = EXPONENT[mode], from_top(scores)
     return power(jnp.maximum(scores - threshold(scores, exponent), 0), exponent)
 
 
@@ -100,3 +104,29 @@ def log_project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n
     if mode == "smooth":
         return jax.nn.log_softmax(scores, axis=-1)
     return jnp.log(project(scores, mode))
+
+
+def normalize(index: Float[Array, "... n"], log: bool = False) -> Float[Array, "... n"]:
+    """A distribution along the last axis, or its logarithms; NaN where there is no mass."""
+    found = index / jnp.sum(index, axis=-1, keepdims=True)
+    return jnp.log(found) if log else found
+
+
+@jax.custom_jvp
+def expectation(
+    index: Float[Array, "... k n"], x: Float[Array, "... n"]
+) -> Float[Array, "... k"]:
+    """The mean of `x` under each distribution.
+
+    Its derivative is taken about that mean. The change of a distribution sums to zero, so this adds
+    nothing, and equal entries, which a hard index tells apart by rounding alone, add nothing too.
+    """
+    return jnp.einsum("...kn,...n->...k", index, x)
+
+
+@expectation.defjvp
+def _expectation_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (index, x), (dindex, dx) = primals, tangents
+    found = expectation(index, x)
+    moved = jnp.sum(dindex * (x[..., None, :] - found[..., None]), axis=-1)
+    return found, moved + jnp.einsum("...kn,...n->...k", index, dx)

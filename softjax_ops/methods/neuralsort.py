@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from softjax_ops.kernels import odd_step, ramp
 from softjax_ops.methods.softsort import DIRECT, slots
-from softjax_ops.projections import EXPONENT, log_project, project
+from softjax_ops.projections import EXPONENT, expectation, log_project, project
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, first_true, kernel_sum, root, support, take_at
 
@@ -68,8 +68,7 @@ def _smooth_values(rows: Rows) -> Float[Array, "... n"]:
 
     @jax.checkpoint
     def one(k):
-        weights = project(_scores(rows, sums, k[None])[..., 0, :], "smooth")
-        return jnp.sum(weights * rows.x, axis=-1)
+        return expectation(project(_scores(rows, sums, k[None]), "smooth"), rows.x)[..., 0]
 
     return jnp.moveaxis(jax.lax.map(one, jnp.arange(rows.z.shape[-1]), batch_size=CHUNK), 0, -1)
 
@@ -231,7 +230,7 @@ def values(
     """The soft values at the slots."""
     n = rows.z.shape[-1]
     if count <= DIRECT and (mode == "smooth" or n <= DIRECT):
-        return jnp.einsum("...kn,...n->...k", index(rows, mode, first, count), rows.x)
+        return expectation(index(rows, mode, first, count), rows.x)
     found = _smooth_values(rows) if mode == "smooth" else _compact_values(rows, mode)
     return take_at(found, jnp.broadcast_to(slots(first, count, n), (*found.shape[:-1], count)))
 
