@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 EXPONENT = {"c0": 1, "c1": 2, "c2": 3}
+NEVER = -1e9
+"""A score without weight: below those of every row, and finite over any softness squared."""
 MAX_NEWTON = 100
 """Far above what is needed: Newton's method here is monotone and takes about ten steps."""
 
@@ -82,28 +84,37 @@ def threshold(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
     return solve(z)
 
 
-def project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
-    """The projection of `scores` (already divided by the softness) on the simplex, last axis.
+def project(
+    scores: Float[Array, "... n"], mode: str, softness: Float[Array, "... 1"] | float = 1.0
+) -> Float[Array, "... n"]:
+    """The projection of `scores / softness` on the simplex, last axis.
 
     Args:
         scores: finite or -inf (weight 0), at least one finite in each row.
         mode: static; "smooth", "c0", "c1" or "c2".
+        softness: positive. The scores are subtracted before they are divided by it, so that equal
+            ones stay equal.
 
     Returns:
         Non-negative weights that sum to one along the last axis. Forward and reverse mode and
         higher derivatives work; the memory is O(n).
     """
+    scores = from_top(scores) / softness
     if mode == "smooth":
-        return jax.nn.softmax(scores, axis=-1)
-    exponent, scores = EXPONENT[mode], from_top(scores)
+        weights = jnp.exp(scores)
+        return weights / jnp.sum(weights, axis=-1, keepdims=True)
+    exponent = EXPONENT[mode]
     return power(jnp.maximum(scores - threshold(scores, exponent), 0), exponent)
 
 
-def log_project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
+def log_project(
+    scores: Float[Array, "... n"], mode: str, softness: Float[Array, "... 1"] | float = 1.0
+) -> Float[Array, "... n"]:
     """log of `project`; exact in "smooth" (no underflow), -inf at the exact zeros of the others."""
     if mode == "smooth":
-        return jax.nn.log_softmax(scores, axis=-1)
-    return jnp.log(project(scores, mode))
+        scores = from_top(scores) / softness
+        return scores - jnp.log(jnp.sum(jnp.exp(scores), axis=-1, keepdims=True))
+    return jnp.log(project(scores, mode, softness))
 
 
 def normalize(index: Float[Array, "... n"], log: bool = False) -> Float[Array, "... n"]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from softjax_ops.kernels import odd_step, ramp
 from softjax_ops.methods.softsort import DIRECT, slots
-from softjax_ops.projections import EXPONENT, expectation, log_project, project
+from softjax_ops.projections import EXPONENT, NEVER, expectation, log_project, project
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, first_true, kernel_sum, root, support, take_at
 
@@ -48,11 +48,10 @@ def _distance_sums(rows: Rows, mode: str) -> Float[Array, "... n"]:
 
 
 def _scores(rows: Rows, sums: Array, k: Int[Array, "... k"]) -> Float[Array, "... k n"]:
-    """The scores of the rows k, -inf where not live."""
+    """The scores of the rows k in the unit of `z`."""
     weight = (rows.number() - 1 - 2 * k)[..., None]
-    scores = (weight * rows.z[..., None, :] - sums[..., None, :]) / rows.softness[..., None]
-    floor = jnp.finfo(scores.dtype).min / 4
-    return jnp.where(rows.live[..., None, :], scores, floor)
+    scores = weight * rows.z[..., None, :] - sums[..., None, :]
+    return jnp.where(rows.live[..., None, :], scores, NEVER)
 
 
 def index(
@@ -60,15 +59,17 @@ def index(
 ) -> Float[Array, "... count n"]:
     """Rows first .. first + count - 1 of the soft permutation."""
     k = slots(first, count, rows.z.shape[-1])
-    return (log_project if log else project)(_scores(rows, _distance_sums(rows, mode), k), mode)
+    scores = _scores(rows, _distance_sums(rows, mode), k)
+    return (log_project if log else project)(scores, mode, rows.softness[..., None])
 
 
 def _smooth_values(rows: Rows) -> Float[Array, "... n"]:
-    sums = _distance_sums(rows, "smooth")
+    sums, softness = _distance_sums(rows, "smooth"), rows.softness[..., None]
 
     @jax.checkpoint
     def one(k):
-        return expectation(project(_scores(rows, sums, k[None]), "smooth"), rows.x)[..., 0]
+        weights = project(_scores(rows, sums, k[None]), "smooth", softness)
+        return expectation(weights, rows.x)[..., 0]
 
     return jnp.moveaxis(jax.lax.map(one, jnp.arange(rows.z.shape[-1]), batch_size=CHUNK), 0, -1)
 
@@ -76,11 +77,11 @@ def _smooth_values(rows: Rows) -> Float[Array, "... n"]:
 def _smooth_rank(rows: Rows) -> Float[Array, "... n"]:
     """Column-normalised expectation of 1 .. n."""
     n = rows.z.shape[-1]
-    sums = _distance_sums(rows, "smooth")
+    sums, softness = _distance_sums(rows, "smooth"), rows.softness[..., None]
 
     @jax.checkpoint
     def add(total, k):
-        weights = project(_scores(rows, sums, k), "smooth")
+        weights = project(_scores(rows, sums, k), "smooth", softness)
         weights = weights * (k < rows.number())[..., None]
         parts = jnp.stack([jnp.ones_like(k), k + 1], axis=0).astype(weights.dtype)
         return total + jnp.einsum("ck,...kn->c...n", parts, weights), None

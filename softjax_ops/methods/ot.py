@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from softjax_ops.projections import (
     EXPONENT,
+    NEVER,
     expectation,
     from_top,
     log_project,
@@ -33,8 +34,6 @@ from softjax_ops.projections import (
 )
 from softjax_ops.standardize import Rows
 
-UNUSED = -1e9
-"""Score of an anchor without mass."""
 GIVE_UP = 1e8
 """Damping at which rounding, not the step, limits the progress."""
 
@@ -82,10 +81,10 @@ class _Problem(NamedTuple):
 
     def scores(self, prices: Float[Array, " a"]) -> Float[Array, "n a"]:
         gain = 2 * self.z[:, None] * self.anchors
-        return jnp.where(self.mass > 0, (prices + gain) / self.width, UNUSED)
+        return jnp.where(self.mass > 0, prices + gain, NEVER)
 
     def marginal(self, prices: Float[Array, " a"], mode: str) -> Float[Array, " a"]:
-        return self.live @ project(self.scores(prices), mode)
+        return self.live @ project(self.scores(prices), mode, self.width)
 
 
 def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]:
@@ -97,10 +96,10 @@ def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]
     """
     scores = problem.scores(prices)
     if mode == "smooth":
-        weight = project(scores, mode)
+        weight = project(scores, mode, problem.width)
     else:
         e = EXPONENT[mode]
-        scores = from_top(scores)
+        scores = from_top(scores) / problem.width
         rest = scores - threshold(scores, e)
         weight = jnp.where(rest > 0, e * power(jnp.where(rest > 0, rest, 0), e - 1), 0)
     weight = weight * problem.live[:, None]
@@ -207,8 +206,9 @@ def _plan(
         offset = 0 if exact else 1
     strength = 1.0 if mode == "smooth" else jnp.maximum(number, 1) ** (1 / EXPONENT[mode])
     problem = _Problem(z, live, anchors.astype(z.dtype), mass, softness / strength)
-    scores = problem.scores(_prices(problem, mode, options))
-    plan = (log_project if log else project)(scores, mode)[:, offset : offset + count].T
+    scores = jax.lax.optimization_barrier(problem.scores(_prices(problem, mode, options)))
+    plan = (log_project if log else project)(scores, mode, problem.width)
+    plan = plan[:, offset : offset + count].T
     filled, nothing = share[:, None] > 0, -jnp.inf if log else 0.0
     plan = jnp.where(live > 0, plan, nothing)
     if log:

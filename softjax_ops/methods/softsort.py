@@ -39,7 +39,7 @@ def index(
         scores = rows.z[..., None, :]
     else:
         scores = -jnp.abs(_anchors(rows, first, count)[..., None] - rows.z[..., None, :])
-    return (log_project if log else project)(scores / rows.softness[..., None], mode)
+    return (log_project if log else project)(scores, mode, rows.softness[..., None])
 
 
 def _average(rows: Rows, y: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
