@@ -26,13 +26,14 @@ from softjax_ops.projections import (
     NEVER,
     expectation,
     from_top,
+    lines,
     log_project,
     normalize,
     power,
     project,
     threshold,
 )
-from softjax_ops.standardize import Rows
+from softjax_ops.standardize import RESOLUTION, Rows
 
 GIVE_UP = 1e8
 """Damping at which rounding, not the step, limits the progress."""
@@ -80,8 +81,7 @@ class _Problem(NamedTuple):
     width: Float[Array, ""]
 
     def scores(self, prices: Float[Array, " a"]) -> Float[Array, "n a"]:
-        gain = 2 * self.z[:, None] * self.anchors
-        return jnp.where(self.mass > 0, prices + gain, NEVER)
+        return jnp.where(self.mass > 0, lines(self.z, 2 * self.anchors, prices), NEVER)
 
     def marginal(self, prices: Float[Array, " a"], mode: str) -> Float[Array, " a"]:
         return self.live @ project(self.scores(prices), mode, self.width)
@@ -205,8 +205,9 @@ def _plan(
         anchors = jnp.linspace(1, 0, len(mass), dtype=z.dtype)
         offset = 0 if exact else 1
     strength = 1.0 if mode == "smooth" else jnp.maximum(number, 1) ** (1 / EXPONENT[mode])
-    problem = _Problem(z, live, anchors.astype(z.dtype), mass, softness / strength)
-    scores = jax.lax.optimization_barrier(problem.scores(_prices(problem, mode, options)))
+    width = jnp.maximum(softness / strength, RESOLUTION * jnp.finfo(z.dtype).eps)
+    problem = _Problem(z, live, anchors.astype(z.dtype), mass, width)
+    scores = problem.scores(_prices(problem, mode, options))
     plan = (log_project if log else project)(scores, mode, problem.width)
     plan = plan[:, offset : offset + count].T
     filled, nothing = share[:, None] > 0, -jnp.inf if log else 0.0
