@@ -21,6 +21,9 @@ and the compact modes end at 5."""
 RESOLUTION = 32
 """Smallest softness of scores in [-1, 1], in rounding units: a score, and so a slope, is then known
 to 1/32 of a softness."""
+STEEP = 256
+"""Times the length of a row: the largest slope of an operator at softness 1, with some to spare.
+Where a softness would make it overflow, a larger one is used."""
 VARIANCE_FLOOR = 1e-6
 SPREAD_OUT = 1e4
 """A reach from which on a row is not constant by any measure."""
@@ -149,21 +152,19 @@ def make_rows(
     reach = stop(jnp.max(jnp.abs(half), axis=-1, keepdims=True))
     reach = jnp.where(reach > 0, reach, 0.5)
     x = half / reach
+    fine, steep = jnp.finfo(dtype).eps, STEEP * x.shape[-1] / float(jnp.finfo(dtype).max)
+    softness = jnp.maximum(softness, min(fine, steep))
     if standardize:
         u, variance = _standard(x, live, number, reach)
         grow = _magnification(variance, reach)
         scale, unit = 1 / grow, jnp.maximum(jnp.tanh(stop(grow) / 2) / 2, stop(softness))
-        z, relative, slope = jnp.tanh(u / 2) / (2 * unit), softness / unit, stop(grow) / (4 * unit)
+        z, relative = jnp.tanh(u / 2) * (0.5 / unit), softness / unit
     else:
         unit = jnp.maximum(reach, stop(softness) / 2)
-        scale, slope = 0.5 / reach, reach / unit
-        z, relative = x * slope, softness / 2 / unit
-    least = max(jnp.finfo(dtype).eps, RESOLUTION * jnp.finfo(x.dtype).eps)
-    relative = jnp.maximum(relative, least)
+        scale = 0.5 / reach
+        z, relative = x * (reach / unit), softness / 2 / unit
+    relative = jnp.maximum(relative, max(fine, RESOLUTION * jnp.finfo(x.dtype).eps))
     tau = relative * (unit * scale if standardize else unit / reach)
-    steepest = float(jnp.finfo(dtype).max) / (4 * x.shape[-1])
-    damping = jnp.minimum(1, steepest * stop(relative) * reach / slope)
-    z = stop(z) + damping * (z - stop(z))
     return Rows(
         x, jnp.where(live, z, _far(relative)), live, relative, tau, scale, standardize, mean, reach
     )
