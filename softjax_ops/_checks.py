@@ -66,9 +66,13 @@ def as_float(x: ArrayLike | Sequence[Any]) -> Float[Array, "..."]:
 def as_floats(*xs: ArrayLike | Sequence[Any]) -> tuple[Float[Array, "..."], ...]:
     """Arrays of one float dtype, by JAX's promotion: Python numbers and integers follow floats."""
     arrays = [jnp.asarray(x) for x in xs]
+    dtype = float_dtype(*arrays)
+    return tuple(a.astype(dtype) for a in arrays)
+
+
+def float_dtype(*arrays: Array) -> Any:
+    """The float dtype of results: that of the arrays by promotion, or else the default float."""
     dtype = jnp.result_type(*arrays)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(f"soft operators are real, got dtype {dtype}")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        dtype = jnp.result_type(float)
-    return tuple(a.astype(dtype) for a in arrays)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)

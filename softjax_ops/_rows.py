@@ -137,31 +137,29 @@ def read_input(
     return Input(x, mask, softness, axis, shape)
 
 
-LIVE, TOP, BOTTOM, NAN, MASKED = range(5)
-"""Kinds of entries: finite, +inf, -inf, NaN, or not selected by `where`."""
+LIVE, TOP, BOTTOM, MASKED = range(4)
+"""What a slot holds: a finite entry, +inf, -inf, or nothing (past the last unmasked entry)."""
 
 
 class _Ends(NamedTuple):
     """The entries beside the finite ones: they are sorted exactly, and a NaN spoils its row.
 
     Attributes:
-        kinds: of every entry.
         top: number of entries at +inf.
         live: number of finite entries.
         bottom: number of entries at -inf.
         poison: 0, or NaN if an entry is NaN.
-        total: sum of the finite entries.
+        mean: of the finite entries.
     """
 
-    kinds: Int[Array, "... n"]
     top: Int[Array, "... 1"]
     live: Int[Array, "... 1"]
     bottom: Int[Array, "... 1"]
     poison: Float[Array, "... 1"]
-    total: Float[Array, "... 1"]
+    mean: Float[Array, "... 1"]
 
     def kind_at(self, slots: Int[Array, "... k"]) -> Int[Array, "... k"]:
-        """The kind of entry a slot holds; MASKED past the last one."""
+        """What a slot holds."""
         lower = self.top + self.live
         kind = jnp.where(slots < lower + self.bottom, BOTTOM, MASKED)
         kind = jnp.where(slots < lower, LIVE, kind)
@@ -169,37 +167,40 @@ class _Ends(NamedTuple):
 
 
 def _ends(x: Array, where: Array | None) -> _Ends:
-    """What stands beside the finite entries.
+    """What stands beside the finite entries; masked entries of `x` are 0.
 
-    One sum finds whether there is anything to count, and if not, is the sum of the finite entries.
+    One sum finds whether there is anything to count, and if not, is the mean of the entries.
     """
-    used = jnp.ones_like(x, bool) if where is None else where
-    kinds = TOP * (x == jnp.inf) + BOTTOM * (x == -jnp.inf) + NAN * jnp.isnan(x)
-    kinds = jnp.where(used, kinds, MASKED)
     x = jax.lax.stop_gradient(x)
+    used = jnp.ones_like(x, bool) if where is None else where
     number = jnp.sum(used, axis=-1, keepdims=True)
-    total = jnp.sum(x if where is None else jnp.where(used, x, 0), axis=-1, keepdims=True)
+
+    def mean(x, number):
+        return jnp.sum(x / jnp.maximum(number, 1).astype(x.dtype), axis=-1, keepdims=True)
 
     def count(x):
         there = (x == jnp.inf, x == -jnp.inf, jnp.isnan(x))
-        top, bottom, nan = (jnp.sum(k & used, axis=-1, keepdims=True) for k in there)
-        finite = jnp.sum(jnp.where(used & jnp.isfinite(x), x, 0), axis=-1, keepdims=True)
+        top, bottom, nan = (jnp.sum(k, axis=-1, keepdims=True) for k in there)
+        live = number - top - bottom - nan
         poison = jnp.where(nan > 0, jnp.nan, 0.0).astype(x.dtype)
-        return top, number - top - bottom - nan, bottom, poison, finite
+        return top, live, bottom, poison, mean(jnp.where(jnp.isfinite(x), x, 0), live)
 
     def nothing(x):
         zero = jnp.zeros_like(number)
-        return zero, number, zero, zero.astype(x.dtype), total
+        return zero, number, zero, zero.astype(x.dtype), whole
 
-    special = ~jnp.all(jnp.isfinite(total))
-    return _Ends(kinds, *jax.lax.cond(special, count, nothing, x))
+    whole = mean(x, number)
+    return _Ends(*jax.lax.cond(jnp.all(jnp.isfinite(whole)), nothing, count, x))
 
 
-def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends]:
+def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends, Array]:
+    """The rows, what stands beside their finite entries, and the data in descending order."""
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     y = -y if static.ascending else y
+    y = y if where is None else jnp.where(where, y, 0)
     ends = _ends(y, where)
-    return make_rows(y, where, softness, static.standardize, ends.live, ends.total), ends
+    moments = ends.live, ends.mean
+    return make_rows(y, where, softness, static.standardize, *moments, x.dtype), ends, y
 
 
 def _move_down(found: Array, ends: _Ends, first: Array | None, axis: int) -> Array:
@@ -230,19 +231,24 @@ def soft_index(
     if static.hard:
         found = hard.index(x, where, start, count, static.ascending)
         return jnp.log(found) if static.log else found
-    rows, ends = _rows(x, where, softness, static)
+    rows, ends, y = _rows(x, where, softness, static)
     begin = 0 if first is None else first - ends.top
     method = METHODS[static.method]
     found = method.index(rows, static.mode, begin, count, static.log, **static.extra())
     found = _move_down(found, ends, first, axis=-2)
-    kind = ends.kind_at(start + jnp.arange(count))
-    share = 1 / jnp.maximum(jnp.where(kind == TOP, ends.top, ends.bottom), 1).astype(found.dtype)
-    share = jnp.log(share) if static.log else share
-    kind, share, poison = (a[..., None] for a in (kind, share, ends.poison))
-    found = jnp.where(kind == LIVE, found, share)
-    same = (kind == ends.kinds[..., None, :]) & (kind != MASKED)
-    found = jnp.where(same, found, -jnp.inf if static.log else 0)
-    return (found + poison).astype(x.dtype)
+    kind = ends.kind_at(start + jnp.arange(count))[..., None]
+    y, live = y[..., None, :], rows.live[..., None, :]
+    nothing = -jnp.inf if static.log else 0.0
+
+    def share(number, there):
+        """An equal part of the slot for each of the entries at an infinity."""
+        part = 1 / jnp.maximum(number, 1)[..., None].astype(found.dtype)
+        return jnp.where(there, jnp.log(part) if static.log else part, nothing)
+
+    top, bottom = share(ends.top, kind == TOP), share(ends.bottom, kind == BOTTOM)
+    other = jnp.where(y == jnp.inf, top, jnp.where(y == -jnp.inf, bottom, nothing))
+    found = jnp.where(live & (kind == LIVE), found, other)
+    return (found + ends.poison[..., None]).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnames=("count", "static"))
@@ -258,11 +264,11 @@ def soft_values(
     start = 0 if first is None else first
     if static.hard:
         return hard.values(x, where, start, count, static.ascending)
-    rows, ends = _rows(x, where, softness, static)
+    rows, ends, _ = _rows(x, where, softness, static)
     rows = rows if static.gated_grad else rows.frozen_scores()
     begin = 0 if first is None else first - ends.top
     found = METHODS[static.method].values(rows, static.mode, begin, count, **static.extra())
-    found = _move_down(found, ends, first, axis=-1)
+    found = _move_down(rows.data(found), ends, first, axis=-1)
     kind = ends.kind_at(start + jnp.arange(count))
     found = jnp.where(kind == LIVE, found, 0)
     found = jnp.where(kind == TOP, jnp.inf, jnp.where(kind == BOTTOM, -jnp.inf, found))
@@ -279,12 +285,12 @@ def soft_rank(
     """The soft ranks, from 1; equal infinities share their mean rank, masked entries get 0."""
     if static.hard:
         return hard.rank(x, where, static.ascending)
-    rows, ends = _rows(x, where, softness, static)
+    rows, ends, y = _rows(x, where, softness, static)
     found = METHODS[static.method].rank(rows, static.mode, **static.extra()) + ends.top
     last = ends.top + ends.live + (ends.bottom + 1) / 2
-    found = jnp.where(ends.kinds == TOP, (ends.top + 1) / 2, found)
-    found = jnp.where(ends.kinds == BOTTOM, last, found)
-    found = jnp.where(ends.kinds == MASKED, 0, found)
+    found = jnp.where(y == jnp.inf, (ends.top + 1) / 2, found)
+    found = jnp.where(y == -jnp.inf, last, found)
+    found = found if where is None else jnp.where(where, found, 0)
     return (found + ends.poison).astype(x.dtype)
 
 

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 EXPONENT = {"c0": 1, "c1": 2, "c2": 3}
+NEVER = -1e9
+"""A score without weight: below those of every row, and finite over any softness squared."""
 MAX_NEWTON = 100
 """Far above what is needed: Newton's method here is monotone and takes about ten steps."""
 
@@ -58,13 +60,17 @@ def _newton(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
     return jax.lax.while_loop(cond, body, (0, step(start), start))[1]
 
 
+def from_top(scores: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    """The scores of each row from their maximum, which no projection depends on."""
+    return scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+
+
 def threshold(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
-    """theta such that sum_j max(z_j - theta, 0)^exponent = 1, along the last axis."""
+    """theta such that sum_j max(z_j - theta, 0)^exponent = 1, for scores `from_top`; in [-1, 0)."""
 
     @jax.custom_jvp
     def solve(z):
-        top = jnp.max(z, axis=-1, keepdims=True)
-        return top + _newton(z - top, exponent)
+        return _newton(z, exponent)
 
     @solve.defjvp
     def solve_jvp(primals, tangents):
@@ -78,25 +84,73 @@ def threshold(z: Float[Array, "... n"], exponent: int) -> Float[Array, "... 1"]:
     return solve(z)
 
 
-def project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
-    """The projection of `scores` (already divided by the softness) on the simplex, last axis.
+def project(
+    scores: Float[Array, "... n"], mode: str, softness: Float[Array, "... 1"] | float = 1.0
+) -> Float[Array, "... n"]:
+    """The projection of `scores / softness` on the simplex, last axis.
 
     Args:
         scores: finite or -inf (weight 0), at least one finite in each row.
         mode: static; "smooth", "c0", "c1" or "c2".
+        softness: positive. The scores are subtracted before they are divided by it, so that equal
+            ones stay equal.
 
     Returns:
         Non-negative weights that sum to one along the last axis. Forward and reverse mode and
         higher derivatives work; the memory is O(n).
     """
+    scores = from_top(scores) / softness
     if mode == "smooth":
-        return jax.nn.softmax(scores, axis=-1)
+        weights = jnp.exp(scores)
+        return weights / jnp.sum(weights, axis=-1, keepdims=True)
     exponent = EXPONENT[mode]
     return power(jnp.maximum(scores - threshold(scores, exponent), 0), exponent)
 
 
-def log_project(scores: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
+def log_project(
+    scores: Float[Array, "... n"], mode: str, softness: Float[Array, "... 1"] | float = 1.0
+) -> Float[Array, "... n"]:
     """log of `project`; exact in "smooth" (no underflow), -inf at the exact zeros of the others."""
     if mode == "smooth":
-        return jax.nn.log_softmax(scores, axis=-1)
-    return jnp.log(project(scores, mode))
+        scores = from_top(scores) / softness
+        return scores - jnp.log(jnp.sum(jnp.exp(scores), axis=-1, keepdims=True))
+    return jnp.log(project(scores, mode, softness))
+
+
+def normalize(index: Float[Array, "... n"], log: bool = False) -> Float[Array, "... n"]:
+    """A distribution along the last axis, or its logarithms; NaN where there is no mass."""
+    found = index / jnp.sum(index, axis=-1, keepdims=True)
+    return jnp.log(found) if log else found
+
+
+def lines(
+    slope: Float[Array, "... k"], x: Float[Array, "... n"], offset: Float[Array, "... n"]
+) -> Float[Array, "... k n"]:
+    """slope_k x_n + offset_n, as a matrix product.
+
+    So it is rounded once: where a compiler computes it again for a maximum or a sum, with or
+    without a fused multiply-add, scores that are far larger than the softness no longer match.
+    """
+    left = jnp.stack([slope, jnp.ones_like(slope)], axis=-1)
+    right = jnp.stack(jnp.broadcast_arrays(x, offset), axis=-2)
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.custom_jvp
+def expectation(
+    index: Float[Array, "... k n"], x: Float[Array, "... n"]
+) -> Float[Array, "... k"]:
+    """The mean of `x` under each distribution.
+
+    Its derivative is taken about that mean. The change of a distribution sums to zero, so this adds
+    nothing, and equal entries, which a hard index tells apart by rounding alone, add nothing too.
+    """
+    return jnp.einsum("...kn,...n->...k", index, x)
+
+
+@expectation.defjvp
+def _expectation_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (index, x), (dindex, dx) = primals, tangents
+    found = expectation(index, x)
+    moved = jnp.sum(dindex * (x[..., None, :] - found[..., None]), axis=-1)
+    return found, moved + jnp.einsum("...kn,...n->...k", index, dx)

@@ -37,7 +37,8 @@ class Shape(NamedTuple):
         start: (z, w) -> statistics of one entry, stacked on a last axis of length 4.
         merge: statistics of two neighbouring blocks -> those of their union.
         root: statistics -> v.
-        solve: (z, w, total) -> v of every entry, `total` summing over blocks; differentiable.
+        solve: (z, w, total) -> z - v of every entry, `total` summing over blocks; differentiable.
+            z may be counted from any point of its block.
     """
 
     phi: Callable
@@ -80,9 +81,9 @@ def _sinh_root(s):
 
 
 def _sinh_solve(z, w, total):
-    centre = jax.lax.stop_gradient(total(z) / total(jnp.ones_like(z)))
-    up, down = total(jnp.exp(z - centre)), total(jnp.exp(centre - z))
-    return centre + jnp.log(up / down) / 2 - jnp.arcsinh(total(w) / jnp.sqrt(up * down))
+    z = z - jax.lax.stop_gradient(total(z) / total(jnp.ones_like(z)))
+    up, down = total(jnp.exp(z)), total(jnp.exp(-z))
+    return z - jnp.log(up / down) / 2 + jnp.arcsinh(total(w) / jnp.sqrt(up * down))
 
 
 def _cubic_start(z, w):
@@ -106,9 +107,8 @@ def _cubic_root_of(s):
 
 def _cubic_solve(z, w, total):
     n = total(jnp.ones_like(z))
-    mean = total(z) / n
-    d = z - mean
-    return mean - _cubic_root(1 + 3 * total(d * d) / n, total(d**3 - w) / n)
+    d = z - total(z) / n
+    return d + _cubic_root(1 + 3 * total(d * d) / n, total(d**3 - w) / n)
 
 
 _LINEAR = Shape(
@@ -117,7 +117,7 @@ _LINEAR = Shape(
     _mean_start,
     _mean_merge,
     lambda s: s[..., 1],
-    lambda z, w, total: total(z - w) / total(jnp.ones_like(z)),
+    lambda z, w, total: z - total(z - w) / total(jnp.ones_like(z)),
 )
 _CUBIC = Shape(
     lambda t: t + t**3,
@@ -204,7 +204,8 @@ def _isotonic(
         return jnp.vectorize(one, signature="(n),(n)->(n)")(a, block)
 
     shape = SHAPES[mode]
-    return shape.phi(z - shape.solve(z, w, total))
+    begin = jnp.vectorize(lambda row, ids: row[ids], signature="(n),(n)->(n)")(z, block)
+    return shape.phi(shape.solve(z - stop(begin), w, total))
 
 
 def values(
@@ -218,14 +219,15 @@ def values(
     mean = jnp.sum(rows.x, axis=-1, keepdims=True) / number
     w = (mean - jnp.take_along_axis(rows.x, order, axis=-1)) / rows.scale
     w = jnp.where(live, w, 0)
+    softness = rows.tau / rows.scale
     even = SHAPES[mode].inverse(w)
     steps = jnp.where(live[..., 1:], even[..., 1:] - even[..., :-1], 0)
     pairs = jnp.maximum(number - 1, 1)
     if rows.standardize:
         fourth = jnp.sum(steps**4, axis=-1, keepdims=True) / pairs
-        pitch = (fourth + 1e-16) ** 0.25 * DEFAULT_SOFTNESS / rows.softness
+        pitch = (fourth + 1e-16) ** 0.25 * DEFAULT_SOFTNESS / softness
     else:
-        pitch = 1 / (pairs * rows.softness)
+        pitch = 1 / (pairs * softness)
     ramp = (jnp.arange(w.shape[-1]) - (number - 1) / 2) * pitch
     y = mean - rows.scale * _isotonic(jnp.where(live, ramp, 0), w, live, mode)
     return take_at(y, jnp.broadcast_to(slots(first, count, y.shape[-1]), (*y.shape[:-1], count)))

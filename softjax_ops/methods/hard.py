@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from softjax_ops._checks import float_dtype
+
 
 def order(
     x: Shaped[Array, "... n"], where: Bool[Array, "... n"] | None, ascending: bool
@@ -42,9 +44,9 @@ def index(
     count: int,
     ascending: bool,
 ) -> Float[Array, "... count n"]:
-    """One-hot rows of the default float type; a slot past the unmasked entries is 0."""
+    """One-hot rows of the float type of `x`; a slot past the unmasked entries is 0."""
     places = _positions(x, where, first, count, ascending)
-    rows = jax.nn.one_hot(places, x.shape[-1])
+    rows = jax.nn.one_hot(places, x.shape[-1], dtype=float_dtype(x))
     return rows if where is None else rows * _filled(where, first, count)[..., None]
 
 

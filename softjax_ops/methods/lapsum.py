@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from softjax_ops.projections import normalize
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, decay_sums, first_true, take_at
 
@@ -73,8 +74,7 @@ def index(
     """Rows first .. first + count - 1 of the soft permutation."""
     levels, _ = _bounds(_sorted(rows)[0], first, count)
     below = _cdf(levels[..., None] + (rows.z / rows.softness)[..., None, :])
-    found = below[..., 1:, :] - below[..., :-1, :]
-    return jnp.log(found) if log else found
+    return normalize(below[..., 1:, :] - below[..., :-1, :], log)
 
 
 def values(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from softjax_ops.kernels import odd_step, ramp
 from softjax_ops.methods.softsort import DIRECT, slots
-from softjax_ops.projections import EXPONENT, log_project, project
+from softjax_ops.projections import EXPONENT, NEVER, expectation, lines, log_project, project
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import Frame, WindowTable, first_true, kernel_sum, root, support, take_at
 
@@ -48,11 +48,9 @@ def _distance_sums(rows: Rows, mode: str) -> Float[Array, "... n"]:
 
 
 def _scores(rows: Rows, sums: Array, k: Int[Array, "... k"]) -> Float[Array, "... k n"]:
-    """The scores of the rows k, -inf where not live."""
-    weight = (rows.number() - 1 - 2 * k)[..., None]
-    scores = (weight * rows.z[..., None, :] - sums[..., None, :]) / rows.softness[..., None]
-    floor = jnp.finfo(scores.dtype).min / 4
-    return jnp.where(rows.live[..., None, :], scores, floor)
+    """The scores of the rows k in the unit of `z`."""
+    scores = lines(rows.number() - 1 - 2 * k, rows.z, -sums)
+    return jnp.where(rows.live[..., None, :], scores, NEVER)
 
 
 def index(
@@ -60,16 +58,17 @@ def index(
 ) -> Float[Array, "... count n"]:
     """Rows first .. first + count - 1 of the soft permutation."""
     k = slots(first, count, rows.z.shape[-1])
-    return (log_project if log else project)(_scores(rows, _distance_sums(rows, mode), k), mode)
+    scores = _scores(rows, _distance_sums(rows, mode), k)
+    return (log_project if log else project)(scores, mode, rows.softness[..., None])
 
 
 def _smooth_values(rows: Rows) -> Float[Array, "... n"]:
-    sums = _distance_sums(rows, "smooth")
+    sums, softness = _distance_sums(rows, "smooth"), rows.softness[..., None]
 
     @jax.checkpoint
     def one(k):
-        weights = project(_scores(rows, sums, k[None])[..., 0, :], "smooth")
-        return jnp.sum(weights * rows.x, axis=-1)
+        weights = project(_scores(rows, sums, k[None]), "smooth", softness)
+        return expectation(weights, rows.x)[..., 0]
 
     return jnp.moveaxis(jax.lax.map(one, jnp.arange(rows.z.shape[-1]), batch_size=CHUNK), 0, -1)
 
@@ -77,11 +76,11 @@ def _smooth_values(rows: Rows) -> Float[Array, "... n"]:
 def _smooth_rank(rows: Rows) -> Float[Array, "... n"]:
     """Column-normalised expectation of 1 .. n."""
     n = rows.z.shape[-1]
-    sums = _distance_sums(rows, "smooth")
+    sums, softness = _distance_sums(rows, "smooth"), rows.softness[..., None]
 
     @jax.checkpoint
     def add(total, k):
-        weights = project(_scores(rows, sums, k), "smooth")
+        weights = project(_scores(rows, sums, k), "smooth", softness)
         weights = weights * (k < rows.number())[..., None]
         parts = jnp.stack([jnp.ones_like(k), k + 1], axis=0).astype(weights.dtype)
         return total + jnp.einsum("ck,...kn->c...n", parts, weights), None
@@ -231,7 +230,7 @@ def values(
     """The soft values at the slots."""
     n = rows.z.shape[-1]
     if count <= DIRECT and (mode == "smooth" or n <= DIRECT):
-        return jnp.einsum("...kn,...n->...k", index(rows, mode, first, count), rows.x)
+        return expectation(index(rows, mode, first, count), rows.x)
     found = _smooth_values(rows) if mode == "smooth" else _compact_values(rows, mode)
     return take_at(found, jnp.broadcast_to(slots(first, count, n), (*found.shape[:-1], count)))
 

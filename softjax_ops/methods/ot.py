@@ -1,11 +1,12 @@
 """Optimal transport to sorted anchors (Cuturi et al., arXiv 1905.11885; top-k: Xie et al., 2020).
 
 Every live entry carries mass 1, every slot takes mass 1, and the entries above and below the
-requested slots share one anchor each. With cost (z_j - anchor_a)^2 and a regularised plan (entropy
+requested slots share one anchor each. With cost (z_j - anchor_a)^2, of which only -2 z_j anchor_a
+depends on the pairing, and a regularised plan (entropy
 for "smooth", p-norms for c0, c1, c2: Blondel et al., arXiv 1710.06276), the plan given the prices g
 of the anchors is, entry by entry, a projection on the simplex:
 
-    P_j = project((g - cost_j) / width),    prices such that sum_j P_ja = mass of a
+    P_j = project((g + 2 z_j anchors) / width),    prices such that sum_j P_ja = mass of a
 
 The prices minimise a convex function of as many variables as anchors: damped Newton, started from
 the prices of the hard transport (known in closed form in one dimension), and differentiated
@@ -20,11 +21,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from softjax_ops.projections import EXPONENT, log_project, power, project, threshold
-from softjax_ops.standardize import Rows
+from softjax_ops.projections import (
+    EXPONENT,
+    NEVER,
+    expectation,
+    from_top,
+    lines,
+    log_project,
+    normalize,
+    power,
+    project,
+    threshold,
+)
+from softjax_ops.standardize import RESOLUTION, Rows
 
-UNUSED = -1e9
-"""Score of an anchor without mass."""
 GIVE_UP = 1e8
 """Damping at which rounding, not the step, limits the progress."""
 
@@ -71,11 +81,10 @@ class _Problem(NamedTuple):
     width: Float[Array, ""]
 
     def scores(self, prices: Float[Array, " a"]) -> Float[Array, "n a"]:
-        cost = (self.z[:, None] - self.anchors) ** 2
-        return jnp.where(self.mass > 0, (prices - cost) / self.width, UNUSED)
+        return jnp.where(self.mass > 0, lines(self.z, 2 * self.anchors, prices), NEVER)
 
     def marginal(self, prices: Float[Array, " a"], mode: str) -> Float[Array, " a"]:
-        return self.live @ project(self.scores(prices), mode)
+        return self.live @ project(self.scores(prices), mode, self.width)
 
 
 def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]:
@@ -87,9 +96,10 @@ def _hessian(problem: _Problem, prices: Array, mode: str) -> Float[Array, "a a"]
     """
     scores = problem.scores(prices)
     if mode == "smooth":
-        weight = project(scores, mode)
+        weight = project(scores, mode, problem.width)
     else:
         e = EXPONENT[mode]
+        scores = from_top(scores) / problem.width
         rest = scores - threshold(scores, e)
         weight = jnp.where(rest > 0, e * power(jnp.where(rest > 0, rest, 0), e - 1), 0)
     weight = weight * problem.live[:, None]
@@ -109,7 +119,7 @@ def _start(problem: _Problem) -> Float[Array, " a"]:
     last = jnp.maximum(jnp.sum(problem.live).astype(int) - 1, 0)
     upper, lower = (z[jnp.clip(i, 0, last)] for i in (below - 1, below))
     middle = (upper + lower) / 2
-    steps = (middle - problem.anchors[1:]) ** 2 - (middle - problem.anchors[:-1]) ** 2
+    steps = 2 * middle * (problem.anchors[:-1] - problem.anchors[1:])
     return jnp.concatenate([jnp.zeros(1, z.dtype), jnp.cumsum(steps)])
 
 
@@ -185,7 +195,7 @@ def _plan(
     share = ((first + k >= 0) & (first + k < number)).astype(z.dtype)
     above = jnp.minimum(start, number).astype(z.dtype)
     below = number - above - jnp.sum(share)
-    if count == n:
+    if exact and count == n:
         mass = share
         anchors = 1 - k / jnp.maximum(number - 1, 1)
         offset = 0
@@ -195,10 +205,16 @@ def _plan(
         anchors = jnp.linspace(1, 0, len(mass), dtype=z.dtype)
         offset = 0 if exact else 1
     strength = 1.0 if mode == "smooth" else jnp.maximum(number, 1) ** (1 / EXPONENT[mode])
-    problem = _Problem(z, live, anchors.astype(z.dtype), mass, softness / strength)
+    width = jnp.maximum(softness / strength, RESOLUTION * jnp.finfo(z.dtype).eps)
+    problem = _Problem(z, live, anchors.astype(z.dtype), mass, width)
     scores = problem.scores(_prices(problem, mode, options))
-    plan = (log_project if log else project)(scores, mode)
-    return plan[:, offset : offset + count].T
+    plan = (log_project if log else project)(scores, mode, problem.width)
+    plan = plan[:, offset : offset + count].T
+    filled, nothing = share[:, None] > 0, -jnp.inf if log else 0.0
+    plan = jnp.where(live > 0, plan, nothing)
+    if log:
+        return plan - jnp.where(filled, jax.nn.logsumexp(plan, axis=-1, keepdims=True), 0)
+    return normalize(jnp.where(filled, plan, 1 / n))
 
 
 def index(
@@ -233,8 +249,7 @@ def values(
     options: Options,
 ) -> Float[Array, "... count"]:
     """The soft values at the slots."""
-    plan = index(rows, mode, first, count, options=options)
-    return jnp.einsum("...kn,...n->...k", jnp.where(rows.live[..., None, :], plan, 0), rows.x)
+    return expectation(index(rows, mode, first, count, options=options), rows.x)
 
 
 def rank(rows: Rows, mode: str, *, options: Options) -> Float[Array, "... n"]:

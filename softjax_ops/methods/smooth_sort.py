@@ -55,10 +55,6 @@ def _log_means(v: Float[Array, "... n"], live: Bool[Array, "... n"]) -> Float[Ar
     return jax.lax.scan(block, start, entries)[0][0]
 
 
-def _temperature(rows: Rows) -> Float[Array, "... 1"]:
-    return rows.softness * rows.scale
-
-
 def _sorted(v: Array, live: Array) -> Array:
     """Soft sort at temperature 1, descending; 0 past the live entries."""
     logs = _log_means(v, live)
@@ -70,12 +66,8 @@ def values(
     rows: Rows, mode: str, first: int | Int[Array, "... 1"], count: int
 ) -> Float[Array, "... count"]:
     """The soft values at the slots."""
-    tau = _temperature(rows)
-    number = jnp.maximum(rows.number(), 1)
-    mean = jnp.sum(rows.x, axis=-1, keepdims=True) / number
-    v = jnp.where(rows.live, (rows.x - mean) / tau, 0)
-    places = slots(first, count, v.shape[-1])
-    found = mean + tau * _sorted(v, rows.live)
+    found = rows.tau * _sorted(rows.x / rows.tau, rows.live)
+    places = slots(first, count, found.shape[-1])
     return take_at(found, jnp.broadcast_to(places, (*found.shape[:-1], count)))
 
 
@@ -86,4 +78,4 @@ def rank(rows: Rows, mode: str) -> Float[Array, "... n"]:
     def weighted(v):
         return jnp.sum(places * _sorted(v, rows.live))
 
-    return jax.grad(weighted)(jnp.where(rows.live, rows.x / _temperature(rows), 0))
+    return jax.grad(weighted)(rows.x / rows.tau)

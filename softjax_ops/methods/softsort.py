@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from softjax_ops.projections import log_project, project
+from softjax_ops.projections import expectation, log_project, project
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import decay_average, window_average
 
@@ -39,7 +39,7 @@ def index(
         scores = rows.z[..., None, :]
     else:
         scores = -jnp.abs(_anchors(rows, first, count)[..., None] - rows.z[..., None, :])
-    return (log_project if log else project)(scores / rows.softness[..., None], mode)
+    return (log_project if log else project)(scores, mode, rows.softness[..., None])
 
 
 def _average(rows: Rows, y: Float[Array, "... n"], mode: str) -> Float[Array, "... n"]:
@@ -55,7 +55,7 @@ def values(
 ) -> Float[Array, "... count"]:
     """The soft values at the slots."""
     if count <= DIRECT:
-        return jnp.einsum("...kn,...n->...k", index(rows, mode, first, count), rows.x)
+        return expectation(index(rows, mode, first, count), rows.x)
     order = jnp.argsort(-rows.z, axis=-1)
     z, x, live = (jnp.take_along_axis(a, order, axis=-1) for a in (rows.z, rows.x, rows.live))
     average = _average(rows._replace(z=z, x=x, live=live), x, mode)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from softjax_ops.kernels import step
 from softjax_ops.methods.softsort import slots
+from softjax_ops.projections import normalize
 from softjax_ops.standardize import Rows
 from softjax_ops.windows import take_at
 
@@ -33,11 +34,8 @@ def _padded(rows: Rows) -> tuple[Array, Array]:
     n = rows.z.shape[-1]
     extra = 2 ** (n - 1).bit_length() - n
     pad = [(0, 0)] * (rows.z.ndim - 1) + [(0, extra)]
-    gap = jnp.where(rows.live, rows.z, jnp.inf).min(axis=-1, keepdims=True)
-    lowest = jnp.where(jnp.isfinite(gap), gap, 0) - 200 * rows.softness
-    z = jnp.pad(rows.z, pad)
     real = jnp.arange(n + extra) < n
-    return jnp.where(real, z, jax.lax.stop_gradient(lowest)), jnp.pad(rows.x, pad)
+    return jnp.where(real, jnp.pad(rows.z, pad), rows.far()), jnp.pad(rows.x, pad)
 
 
 def _weights(z: Array, softness: Array, mode: str, layer) -> Array:
@@ -85,8 +83,7 @@ def index(
     n = rows.z.shape[-1]
     _, keep, partners = _forward(rows, mode)
     chosen = jax.nn.one_hot(slots(first, count, n), keep.shape[-1], dtype=rows.z.dtype)
-    found = _backward(chosen, keep, partners)[..., :n]
-    return jnp.log(found) if log else found
+    return normalize(_backward(chosen, keep, partners)[..., :n], log)
 
 
 def values(
