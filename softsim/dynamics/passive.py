@@ -41,9 +41,9 @@ def passive(m: Model, d: Data) -> Data:
         stretch = tendon_stretch(m, d)
         tension -= _polynomial(m.tendon_stiffness, m.tendon_stiffnesspoly, stretch) * stretch
     if not no_damper:
-        qfrc -= _polynomial(m.dof_damping, m.dof_dampingpoly, jnp.abs(d.qvel)) * d.qvel
-        speed = d._impl.ten_velocity
-        tension -= _polynomial(m.tendon_damping, m.tendon_dampingpoly, jnp.abs(speed)) * speed
+        qfrc -= _polynomial(m.dof_damping, m.dof_dampingpoly, _speed(d.qvel)) * d.qvel
+        rate = d._impl.ten_velocity
+        tension -= _polynomial(m.tendon_damping, m.tendon_dampingpoly, _speed(rate)) * rate
     if m.ntendon:
         qfrc += jnp.matmul(d._impl.ten_J.T, tension, precision=HIGHEST)
     gravcomp = zero
@@ -97,7 +97,7 @@ def damping_rates(m: Model, d: Data) -> tuple[Float[Array, " nv"], Float[Array, 
     """-d force / d velocity of the dampers of dofs and tendons, 0 where they are disabled."""
     if _disabled(m)[1]:
         return jnp.zeros_like(d.qvel), jnp.zeros_like(d.ten_length)
-    rate = lambda damping, poly, v: _polynomial(damping, poly * np.array([2, 3]), jnp.abs(v))
+    rate = lambda damping, poly, v: _polynomial(damping, poly * np.array([2, 3]), _speed(v))
     return (
         rate(m.dof_damping, m.dof_dampingpoly, d.qvel),
         rate(m.tendon_damping, m.tendon_dampingpoly, d._impl.ten_velocity),
@@ -124,6 +124,11 @@ def _polynomial(
     first: Float[Array, " n"], higher: Coefficients, x: Float[Array, " n"]
 ) -> Float[Array, " n"]:
     return first + x * (higher[:, 0] + x * higher[:, 1])
+
+
+def _speed(velocity: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """|velocity|; at rest the slope is the mean of both sides, 0 (that of `jnp.abs` is 1)."""
+    return velocity * jnp.sign(velocity)
 
 
 def _joint_springs(m: Model, d: Data) -> Float[Array, " nv"]:
@@ -191,5 +196,5 @@ def _drag(
     viscous = jnp.stack([jnp.pi * diameter**3] * 3 + [3 * jnp.pi * diameter] * 3)
     torque = [x * (y**4 + z**4) / 64, y * (x**4 + z**4) / 64, z * (x**4 + y**4) / 64]
     inertial = jnp.stack(torque + [y * z / 2, x * z / 2, x * y / 2])
-    speed = jnp.abs(velocity)
-    return -(m.opt.viscosity * viscous + m.opt.density * inertial * speed) * velocity
+    resistance = m.opt.viscosity * viscous + m.opt.density * inertial * _speed(velocity)
+    return -resistance * velocity

@@ -167,3 +167,19 @@ def test_linearization_of_a_saturated_servo_equals_mujoco(integrator, joint, ser
     mujoco.mjd_transitionFD(mj_model, start, 1e-6, True, *want, None, None)
     for found, expected in zip(got, want):
         assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_derivatives_at_rest_in_the_default_pose_equal_mujoco():
+    """Where all start: zero velocity, springs and transmissions at the identity. Not of muscles:
+    there the slope of their force over velocity has a kink.
+    """
+    table = {n: x for n, x in MECHANISMS.items() if "muscle" not in n}
+    mj_model, start = scene("implicitfast", option=WET, mechanisms=table)
+    start.qpos[:], start.qvel[:], start.ctrl[:], start.act[:] = mj_model.qpos0, 0, 0.2, 0.1
+    m, d = softsim.put_model(mj_model), softsim.put_data(mj_model, start)
+    zero, h = np.zeros(2 * mj_model.nv + mj_model.na + mj_model.nu), 1e-6
+    v = np.random.default_rng(0).normal(size=zero.size)
+    slope = jax.jit(lambda v: jax.jvp(lambda z: _flow(m, d, z), (zero,), (v,))[1])(v)
+    want = (_in_c(mj_model, start, h * v) - _in_c(mj_model, start, -h * v)) / (2 * h)
+    _assert_close(mj_model, slope, want, 1e-5, 1e-5)
