@@ -161,7 +161,7 @@ def _rounds(count: int) -> Loop:
             go = unfinished(state)
             return jax.tree.map(lambda new, old: jnp.where(go, new, old), body(state), state), None
 
-        return jax.lax.scan(once, init, length=count)[0]
+        return jax.lax.scan(jax.checkpoint(once, prevent_cse=False), init, length=count)[0]
 
     return loop
 
