@@ -14,10 +14,10 @@ import pytest
 
 import softsim
 
-CONDIMS = (1, 3, 4, 6)
+CONDIMS = {"pyramidal": (1, 3, 4, 6), "elliptic": (3, 4, 6)}
 
 _SCENE = """<mujoco>
-<option timestep="0.004" cone="{cone}" iterations="100" ls_iterations="100" tolerance="1e-12"/>
+<option timestep="0.004" cone="{cone}" iterations="100" ls_iterations="100" tolerance="1e-20"/>
 <default><geom friction=".8 .02 .01"/></default>
 <worldbody><geom type="plane" size="9 9 1" condim="1" conaffinity="0"/>
   {spheres}
@@ -32,7 +32,7 @@ _SCENE = """<mujoco>
 def _scene(cone: str, priority: str = "") -> mujoco.MjModel:
     spheres = "".join(
         f'<body pos="{i} 0 .0993"><freejoint/><geom size=".1" condim="{k}" contype="0" {priority}/></body>'
-        for i, k in enumerate(CONDIMS)
+        for i, k in enumerate(CONDIMS[cone])
     )
     return mujoco.MjModel.from_xml_string(_SCENE.format(cone=cone, spheres=spheres))
 
@@ -146,7 +146,7 @@ def _accelerate(mj_model: mujoco.MjModel):
     m = softsim.put_model(mj_model)
     d = softsim.make_data(m)
     qvel = 0.3 * np.random.default_rng(0).normal(size=m.nv)
-    qvel[2:24:6] = -0.1
+    qvel[2:-2:6] = -0.1
     d = d.replace(qvel=jnp.asarray(qvel, d.qvel.dtype))
 
     def run(parameters: dict):
@@ -175,7 +175,8 @@ def test_rows_and_acceleration_are_those_of_mujoco(cone):
         for what, value, want in zip(
             ("D", "aref", "qacc"), mine, (data.efc_D, data.efc_aref, data.qacc)
         ):
-            error = np.abs(value - want) / np.maximum(np.abs(want), 1e-6 * np.abs(want).max())
+            scale = np.maximum(np.abs(want), 1e-4 * np.abs(want).max() + 1e-30)
+            error = np.abs(value - want) / scale
             if not error.max() < (1e-10 if what != "qacc" else 1e-5):
                 wrong.append(f"{name}: {what} is {error.max():.1e} off")
     assert not wrong, "\n".join(wrong)
