@@ -9,18 +9,26 @@ import numpy as np
 from mujoco import mjx
 
 from softsim.collision import unsupported_meshes, unsupported_pairs
+from softsim.follow import FOLLOW, Follow, with_follow
 from softsim.supported import UnsupportedModelError, find_unsupported
 
 
-def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
+def put_model(mj_model: mujoco.MjModel, *, follow: Follow = "mjx") -> mjx.Model:
     """The model on the default device, as an `mjx.Model` of the JAX implementation.
 
     Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense; nothing
     else of the model is changed.
 
+    Args:
+        follow: the engine to follow where MJX and MuJoCo C differ by choice, "mjx" or "mujoco";
+            `docs/supported.md` lists where.
+
     Raises:
         UnsupportedModelError: names the element and the feature that softsim does not simulate.
+        ValueError: `mj_model` or `follow` is something else.
     """
+    if follow not in FOLLOW:
+        raise ValueError(f"follow: got {follow!r}, expected one of {', '.join(FOLLOW)}")
     if not isinstance(mj_model, mujoco.MjModel):
         raise ValueError(f"mj_model: got {type(mj_model).__name__}, expected mujoco.MjModel")
     problems = find_unsupported(mj_model)
@@ -34,7 +42,7 @@ def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
         m = mjx.put_model(_dense(mj_model), device=_device(), impl="jax")
     except NotImplementedError as error:  # what MJX itself refuses
         raise UnsupportedModelError([str(error)]) from error
-    return _default_float(m)
+    return with_follow(_default_float(m), follow)
 
 
 def make_data(m: mjx.Model) -> mjx.Data:

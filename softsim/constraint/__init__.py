@@ -7,10 +7,12 @@ from mujoco import mjx
 
 from softsim.collision import Contact
 from softsim.constraint.contact import contact_blocks, elliptic_cones
+from softsim.constraint.drift import equality_drift
 from softsim.constraint.equality import equality_blocks
 from softsim.constraint.friction_limit import friction_blocks, limit_blocks
 from softsim.constraint.rows import Rows as Rows
 from softsim.constraint.rows import concatenate, reference_acceleration
+from softsim.follow import follows
 from softsim.softening import Softening
 
 
@@ -35,10 +37,13 @@ def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, softening: Softening)
     dims, cone = elliptic_cones(m, contact) if nc else ((), jnp.zeros((0, 6)))
     frictionless = int((np.asarray(contact.dim) == 1).sum())
     addresses = ne + nf + nl + frictionless + np.cumsum([0, *dims])[:-1]
+    aref = reference_acceleration(m, d.qvel, rows)
+    if ne and follows(m) == "mujoco":
+        aref = aref.at[:ne].add(-equality_drift(m, d))
     return Rows(
         J=rows.J,
         D=rows.D,
-        aref=reference_acceleration(m, d.qvel, rows),
+        aref=aref,
         pos=rows.pos,
         margin=rows.margin,
         frictionloss=rows.frictionloss,
