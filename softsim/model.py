@@ -10,6 +10,7 @@ from mujoco import mjx
 
 from softsim.collision import unsupported_meshes, unsupported_pairs
 from softsim.follow import FOLLOW, Follow, with_follow
+from softsim.notice import tell_few_iterations
 from softsim.supported import UnsupportedModelError, find_unsupported
 
 
@@ -42,6 +43,7 @@ def put_model(mj_model: mujoco.MjModel, *, follow: Follow = "mjx") -> mjx.Model:
         m = mjx.put_model(_dense(mj_model), device=_device(), impl="jax")
     except NotImplementedError as error:  # what MJX itself refuses
         raise UnsupportedModelError([str(error)]) from error
+    tell_few_iterations(mj_model)
     return with_follow(_default_float(m), follow)
 
 
