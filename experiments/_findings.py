@@ -23,6 +23,7 @@ def findings(
     curves: dict[str, Curve],
     differences: Float[np.ndarray, " points"],
     reference: Curve,
+    causes: tuple[str, ...] = (),
 ) -> list[str]:
     """One sentence per finding, method by method.
 
@@ -31,9 +32,10 @@ def findings(
         curves: by method; "hard" or any other name.
         differences: central differences of the hard outcome.
         reference: the finely stepped outcome and its central differences.
+        causes: what is known to spoil all of them; said first.
     """
     slope = typical_slope(x, reference)
-    sentences = []
+    sentences = list(causes)
     for name, curve in curves.items():
         sentences += [f"{name}: {text}" for text in _about(x, curve, differences, reference, slope)]
     return sentences

@@ -25,6 +25,7 @@ from experiments import _run
 from experiments._figures import COLORS, figure
 from experiments._findings import Curve, findings
 from experiments._sweep import Input, State, find_input, find_name, names_of
+from softsim.convergence import stopped_short
 
 Method = Literal["hard", "soft", "straight_through"]
 MODEL = Path(__file__).parent / "models" / "billiard.xml"
@@ -200,6 +201,7 @@ class Results:
 
     differences: Float[np.ndarray, " points"]
     reference: Curve
+    causes: tuple[str, ...] = ()
     curves: dict[str, Curve] = field(default_factory=dict)
 
 
@@ -240,7 +242,7 @@ def gradient_range(results: Results) -> tuple[float, float]:
 def write_results(args: Args, problem: Problem, results: Results) -> list[str]:
     """metrics.json, gradients.csv and gradients.png; returns the findings."""
     differences, reference, curves = results.differences, results.reference, results.curves
-    said = findings(problem.x, curves, differences, reference)
+    said = findings(problem.x, curves, differences, reference, results.causes)
     columns = {"input": problem.x, "differences": differences}
     for name, curve in {**curves, "reference": reference}.items():
         columns |= {f"{name}_outcome": curve.loss, f"{name}_gradient": curve.gradient}
@@ -262,9 +264,12 @@ def write_results(args: Args, problem: Problem, results: Results) -> list[str]:
 
 def compute(args: Args, problem: Problem) -> Iterator[Results]:
     """The differences and the reference, then method by method."""
-    hard = outcome(args, problem, softsim.Softening.hard())
-    fine = outcome(args, problem, softsim.Softening.hard(), args.refine)
-    results = Results(central_differences(hard, problem.x), fine_reference(fine, problem.x))
+    soft = softsim.Softening.hard()
+    hard, fine = outcome(args, problem, soft), outcome(args, problem, soft, args.refine)
+    m, d, ctrl = problem.state
+    causes = stopped_short(m, d.replace(ctrl=ctrl), soft, args.steps)
+    differences = central_differences(hard, problem.x)
+    results = Results(differences, fine_reference(fine, problem.x), causes)
     yield results
     for method in dict.fromkeys(args.methods):
         run = outcome(args, problem, softening(args, method))

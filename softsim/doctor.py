@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim.collision import Contact, collide
+from softsim.convergence import stopped_short
 from softsim.integrators import advance, difference_pos, integrate_pos
 from softsim.model import check_inputs
 from softsim.softening import Softening
@@ -101,7 +102,8 @@ def check_gradients(
         for wrt, lo, hi in zip(inputs, bounds[:-1], bounds[1:])
         if hi > lo and exact[stage].shape[0]
     ]
-    return Report(tuple(findings), tuple(_advice(m, softening, contact, findings)))
+    advice = (*stopped_short(m, d, soft), *_advice(m, softening, contact, findings))
+    return Report(tuple(findings), advice)
 
 
 def _stages(

@@ -9,19 +9,28 @@ import numpy as np
 from mujoco import mjx
 
 from softsim.collision import unsupported_meshes, unsupported_pairs
+from softsim.follow import FOLLOW, Follow, with_follow
 from softsim.names import Element, name_to_id
+from softsim.notice import tell_few_iterations
 from softsim.supported import UnsupportedModelError, find_unsupported
 
 
-def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
+def put_model(mj_model: mujoco.MjModel, *, follow: Follow = "mjx") -> mjx.Model:
     """The model on the default device, as an `mjx.Model` of the JAX implementation.
 
     Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense; nothing
     else of the model is changed.
 
+    Args:
+        follow: the engine to follow where MJX and MuJoCo C differ by choice, "mjx" or "mujoco";
+            `docs/supported.md` lists where.
+
     Raises:
         UnsupportedModelError: names the element and the feature that softsim does not simulate.
+        ValueError: `mj_model` or `follow` is something else.
     """
+    if follow not in FOLLOW:
+        raise ValueError(f"follow: got {follow!r}, expected one of {', '.join(FOLLOW)}")
     if not isinstance(mj_model, mujoco.MjModel):
         raise ValueError(f"mj_model: got {type(mj_model).__name__}, expected mujoco.MjModel")
     problems = find_unsupported(mj_model)
@@ -36,7 +45,9 @@ def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
     except NotImplementedError as error:  # what MJX itself refuses
         raise UnsupportedModelError([str(error)]) from error
     integrator = mjx.IntegratorType(mj_model.opt.integrator)
-    return _default_float(m.tree_replace({"opt.integrator": integrator}))
+    tell_few_iterations(mj_model)
+    m = _default_float(m.tree_replace({"opt.integrator": integrator}))
+    return with_follow(m, follow)
 
 
 def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:

@@ -1,21 +1,26 @@
-"""The constraint solve, differentiated at its optimum instead of through its iterations.
+"""The constraint solve, and the derivative of what it returns.
 
 The acceleration minimises the strictly convex
 
     1/2 (a - a0)' M (a - a0) + s(J a - aref),         a0 = M^-1 qfrc_smooth,
 
 so at the optimum F(a) = M a - qfrc_smooth - J' f(J a - aref) = 0. Newton (or conjugate gradient)
-iterations with an exact line search find it. Its derivative is the implicit function theorem's,
+iterations with an exact line search find it. The derivative there is the implicit function
+theorem's,
 
     da = -H^-1 dF,        H = M + J' (-df/dx) J,
 
 one factorisation for any number of iterations, in forward and reverse mode and to any order.
+
+A model that allows only a few iterations may stop before the optimum; its acceleration is then
+another function, of the start as well, whose derivative only the iterations know. Loops of at most
+`FEW` rounds are therefore differentiated themselves, longer ones where they end.
 Reference: MuJoCo documentation, "Computation", section "Constraint solver"; E. Todorov, ICRA 2014.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,7 +31,13 @@ from mujoco import mjx
 
 from softsim.constraint.forces import cone_index, cost, curvature, forces
 from softsim.constraint.rows import Rows
-from softsim.linear import cholesky_solve, solve_spd
+from softsim.linear import solve_spd
+from softsim.numerics import safe_norm
+
+# Rounds up to which a loop is differentiated itself. Published MJX models allow 1 to 5 iterations,
+# which often do not suffice. With more, Newton has converged as a rule, and the derivative at the
+# end costs one round instead of all; where it has not, `convergence` says so.
+FEW = 5
 
 
 class Problem(eqx.Module):
@@ -62,8 +73,9 @@ def solve(
 ) -> Solution:
     """Constrained acceleration and the constraint forces.
 
-    The warm start is where the iterations begin if its cost is below that of `qacc_smooth`; it is
-    not differentiated. `niter == m.opt.iterations` tells that the tolerance was not reached.
+    The warm start is where the iterations begin if its cost is below that of `qacc_smooth`; the
+    derivative follows it where the iterations are few (`FEW`). `niter == m.opt.iterations` tells
+    that the tolerance was not reached.
     """
     rows = problem.rows
     if rows.n == 0:
@@ -78,7 +90,7 @@ def solve(
     if not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_WARMSTART:
         start = _cheaper(problem, qacc_smooth, qacc_warmstart)
     tolerance = (m.opt.tolerance, m.opt.tolerance * m.opt.ls_tolerance)
-    qacc, niter = _optimum(settings, problem, jax.lax.stop_gradient((start, tolerance)))
+    qacc, niter = _solved(settings, problem, start, jax.lax.stop_gradient(tolerance))
     force = forces(rows, rows.J @ qacc - rows.aref)
     return Solution(qacc, force, rows.J.T @ force, niter)
 
@@ -93,8 +105,8 @@ def _total_cost(problem: Problem, a: Float[Array, " nv"]) -> Float[Array, ""]:
 def _cheaper(
     problem: Problem, a: Float[Array, " nv"], b: Float[Array, " nv"]
 ) -> Float[Array, " nv"]:
-    problem, a, b = jax.lax.stop_gradient((problem, a, b))
-    return jnp.where(_total_cost(problem, b) < _total_cost(problem, a), b, a)
+    cost_a, cost_b = jax.lax.stop_gradient((_total_cost(problem, a), _total_cost(problem, b)))
+    return jnp.where(cost_b < cost_a, b, a)
 
 
 def _residual(problem: Problem, a: Float[Array, " nv"]) -> Float[Array, " nv"]:
@@ -115,21 +127,43 @@ def hessian(problem: Problem, x: Float[Array, " nefc"]) -> Float[Array, "nv nv"]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _optimum(
-    settings: Settings, problem: Problem, constants: tuple
+def _solved(
+    settings: Settings, problem: Problem, start: Float[Array, " nv"], tolerance: tuple
 ) -> tuple[Float[Array, " nv"], Int[Array, ""]]:
-    start, tolerance = constants
-    return _minimise(settings, problem, start, tolerance)
+    return _minimise(settings, problem, start, tolerance, jax.lax.while_loop)
 
 
-@_optimum.defjvp
-def _optimum_jvp(settings: Settings, primals: tuple, tangents: tuple) -> tuple:
-    problem, constants = primals
-    a, niter = _optimum(settings, problem, constants)
+@_solved.defjvp
+def _solved_jvp(settings: Settings, primals: tuple, tangents: tuple) -> tuple:
+    """Through the iterations where they are few, else at the optimum."""
+    problem, start, tolerance = primals
+    if settings.iterations <= FEW:
+        loop = _rounds(settings.iterations)
+        run = lambda problem, start: _minimise(settings, problem, start, tolerance, loop)
+        return jax.jvp(run, (problem, start), tangents[:2])
+    a, niter = _solved(settings, *primals)
     _, dF = jax.jvp(lambda p: _residual(p, a), (problem,), (tangents[0],))
     H = hessian(problem, problem.rows.J @ a - problem.rows.aref)
     da = -solve_spd(H, dF)
     return (a, niter), (da, jnp.zeros(niter.shape, jax.dtypes.float0))
+
+
+Loop = Callable[[Callable, Callable, Any], Any]
+
+
+def _rounds(count: int) -> Loop:
+    """A `while_loop` of at most `count` rounds that has a reverse mode: a scan that does nothing
+    any more once it is done.
+    """
+
+    def loop(unfinished: Callable, body: Callable, init: Any) -> Any:
+        def once(state: Any, _: None) -> tuple[Any, None]:
+            go = unfinished(state)
+            return jax.tree.map(lambda new, old: jnp.where(go, new, old), body(state), state), None
+
+        return jax.lax.scan(jax.checkpoint(once, prevent_cse=False), init, length=count)[0]
+
+    return loop
 
 
 class _State(NamedTuple):
@@ -146,7 +180,11 @@ class _State(NamedTuple):
 
 
 def _minimise(
-    settings: Settings, problem: Problem, start: Float[Array, " nv"], tolerance: tuple
+    settings: Settings,
+    problem: Problem,
+    start: Float[Array, " nv"],
+    tolerance: tuple,
+    loop: Loop,
 ) -> tuple[Float[Array, " nv"], Int[Array, ""]]:
     """Newton or preconditioned conjugate gradient descent from `start`."""
     M, rows = problem.M, problem.rows
@@ -158,9 +196,9 @@ def _minimise(
         grad = s.Ma - problem.qfrc_smooth - rows.J.T @ forces(rows, s.x)
         Mgrad, search = direction(s, grad)
         Mv, Jv = M @ search, rows.J @ search
-        gtol = ls_tol * jnp.linalg.norm(search) / scale
-        smooth = (search @ (s.Ma - problem.qfrc_smooth), search @ Mv)
-        alpha = _linesearch(rows, s.x, Jv, smooth, gtol, settings.ls_iterations)
+        gtol = ls_tol * jnp.linalg.norm(jax.lax.stop_gradient(search)) / scale
+        line = _Line(rows, s.x, Jv, search @ (s.Ma - problem.qfrc_smooth), search @ Mv)
+        alpha = _linesearch(settings.ls_iterations, line, gtol)
         # what this step gains, to second order: robust where costs cancel in float32
         gain = -0.5 * alpha * (grad @ search)
         return _State(
@@ -171,7 +209,7 @@ def _minimise(
             Mgrad=Mgrad,
             search=search,
             niter=s.niter + 1,
-            done=(scale * gain < tol) | (scale * jnp.linalg.norm(grad) < tol),
+            done=(scale * gain < tol) | (scale * safe_norm(grad) < tol),
         )
 
     zero = jnp.zeros_like(start)
@@ -179,7 +217,7 @@ def _minimise(
         start, rows.J @ start - rows.aref, M @ start, zero, zero, zero, jnp.zeros((), int),
         jnp.zeros((), bool),
     )  # fmt: skip
-    final = jax.lax.while_loop(lambda s: ~s.done & (s.niter < settings.iterations), iterate, init)
+    final = loop(lambda s: ~s.done & (s.niter < settings.iterations), iterate, init)
     return final.a, final.niter
 
 
@@ -190,7 +228,7 @@ def _newton_direction(problem: Problem) -> Direction:
     """H^-1 grad, and the search direction against it."""
 
     def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
-        Hgrad = cholesky_solve(hessian(problem, s.x), grad[:, None])[:, 0]
+        Hgrad = solve_spd(hessian(problem, s.x), grad)
         return Hgrad, -Hgrad
 
     return direction
@@ -201,57 +239,73 @@ def _cg_direction(M: Float[Array, "nv nv"]) -> Direction:
 
     Where that one does not descend, the search starts again along -M^-1 grad.
     """
-    inverse = cholesky_solve(M, jnp.eye(M.shape[0], dtype=M.dtype))
+    inverse = jax.vmap(lambda column: solve_spd(M, column), out_axes=1)(jnp.eye(M.shape[0]))
 
     def direction(s: _State, grad: Float[Array, " nv"]) -> tuple[Array, Array]:
         Mgrad = inverse @ grad
-        beta = grad @ (Mgrad - s.Mgrad) / jnp.maximum(s.grad @ s.Mgrad, mujoco.mjMINVAL)
+        last = s.grad @ s.Mgrad
+        usable = last > mujoco.mjMINVAL  # not so before the first iteration
+        beta = jnp.where(usable, grad @ (Mgrad - s.Mgrad) / jnp.where(usable, last, 1.0), 0.0)
         search = -Mgrad + jnp.maximum(beta, 0.0) * s.search
         return Mgrad, jnp.where(grad @ search < 0, search, -Mgrad)
 
     return direction
 
 
-def _linesearch(
-    rows: Rows,
-    x: Float[Array, " nefc"],
-    Jv: Float[Array, " nefc"],
-    smooth: tuple[Float[Array, ""], Float[Array, ""]],
-    gtol: Float[Array, ""],
-    iterations: int,
-) -> Float[Array, ""]:
-    """Minimiser of the objective along the search direction: the root of its increasing slope.
+class _Line(eqx.Module):
+    """The objective along x + alpha Jv: the rows, and slope and curvature of the quadratic part."""
 
-    Newton steps on the slope, kept inside a bracket by bisection; `smooth` holds slope and
-    curvature of the quadratic part at 0.
-    """
-    slope0, curve0 = smooth
-    v = Jv[cone_index(rows)] if rows.cone_dim else None
+    rows: Rows
+    x: Float[Array, " nefc"]
+    Jv: Float[Array, " nefc"]
+    slope0: Float[Array, ""]
+    curve0: Float[Array, ""]
 
-    def slope(alpha: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        at = x + alpha * Jv
-        diagonal, blocks = curvature(rows, at)
-        curve = curve0 + jnp.sum(diagonal * jnp.square(Jv))
-        if rows.cone_dim:
+    def at(self, alpha: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Slope and curvature at alpha."""
+        x = self.x + alpha * self.Jv
+        diagonal, blocks = curvature(self.rows, x)
+        curve = self.curve0 + jnp.sum(diagonal * jnp.square(self.Jv))
+        if self.rows.cone_dim:
+            v = self.Jv[cone_index(self.rows)]
             curve += jnp.einsum("ci,cij,cj->", v, blocks, v)
-        return slope0 + alpha * curve0 - forces(rows, at) @ Jv, curve
+        slope = self.slope0 + alpha * self.curve0 - forces(self.rows, x) @ self.Jv
+        return slope, jnp.maximum(curve, mujoco.mjMINVAL)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _linesearch(iterations: int, line: _Line, gtol: Float[Array, ""]) -> Float[Array, ""]:
+    """Minimiser of the objective along the search direction: the root of its increasing slope."""
+    return _root(iterations, line, gtol, jax.lax.while_loop)
+
+
+@_linesearch.defjvp
+def _linesearch_jvp(iterations: int, primals: tuple, tangents: tuple) -> tuple:
+    """Through the rounds where they are few, else at the root."""
+    line, gtol = primals
+    if iterations <= FEW:
+        run = lambda line: _root(iterations, line, gtol, _rounds(iterations))
+        return jax.jvp(run, (line,), tangents[:1])
+    alpha = _linesearch(iterations, line, gtol)
+    (_, curve), (change, _) = jax.jvp(lambda line: line.at(alpha), (line,), tangents[:1])
+    return alpha, -change / curve
+
+
+def _root(iterations: int, line: _Line, gtol: Float[Array, ""], loop: Loop) -> Float[Array, ""]:
+    """Newton steps on the slope, kept inside a bracket by bisection."""
 
     def refine(s: tuple) -> tuple:
         lo, hi, alpha, value, curve, i = s
         lo = jnp.where(value < 0, alpha, lo)
         hi = jnp.where(value < 0, hi, alpha)
-        step = alpha - value / jnp.maximum(curve, mujoco.mjMINVAL)
+        step = alpha - value / curve
         middle = jnp.where(jnp.isfinite(hi), 0.5 * (lo + hi), 2.0 * lo)
         alpha = jnp.where((step > lo) & (step < hi), step, middle)
-        return lo, hi, alpha, *slope(alpha), i + 1
+        return lo, hi, alpha, *line.at(alpha), i + 1
 
-    start = jnp.ones_like(slope0)
-    init = (jnp.zeros_like(start), jnp.full_like(start, jnp.inf), start, *slope(start), 0)
+    start = jnp.ones_like(line.slope0)
+    init = (jnp.zeros_like(start), jnp.full_like(start, jnp.inf), start, *line.at(start), 0)
     # below the rounding of the slope there is nothing left to find
-    floor = (
-        4.0 * jnp.finfo(x.dtype).eps * (jnp.abs(slope0) + jnp.abs(forces(rows, x)) @ jnp.abs(Jv))
-    )
-    enough = jnp.maximum(gtol, floor)
-    return jax.lax.while_loop(
-        lambda s: (jnp.abs(s[3]) > enough) & (s[5] < iterations), refine, init
-    )[2]
+    size = jnp.abs(line.slope0) + jnp.abs(forces(line.rows, line.x)) @ jnp.abs(line.Jv)
+    enough = jnp.maximum(gtol, 4.0 * jnp.finfo(line.x.dtype).eps * size)
+    return loop(lambda s: (jnp.abs(s[3]) > enough) & (s[5] < iterations), refine, init)[2]

@@ -25,7 +25,7 @@ class Contact(eqx.Module):
         geom: the ids of the two geoms.
         dim: static, contact dimension (1, 3, 4 or 6) of each contact.
         includemargin: m, the contact is active below this distance.
-        friction: sliding (2), torsional, rolling (2).
+        friction: sliding (2), torsional, rolling (2); at least mjMINMU.
         solref: time constant and damping ratio, or -stiffness and -damping.
         solreffriction: solref in the friction directions.
         solimp: impedance.
@@ -96,11 +96,16 @@ def explicit(m: mjx.Model, pair_id: np.ndarray) -> Parameters:
     """Parameters of the contacts that a `<pair>` element defines."""
     return Parameters(
         m.pair_margin[pair_id],
-        jnp.maximum(m.pair_friction[pair_id], mujoco.mjMINVAL),
+        _friction(m.pair_friction[pair_id]),
         m.pair_solref[pair_id],
         m.pair_solreffriction[pair_id],
         m.pair_solimp[pair_id],
     )
+
+
+def _friction(given: Float[Array, "p 5"]) -> Float[Array, "p 5"]:
+    """At least mjMINMU, as MuJoCo C makes its contacts: the solver divides by friction."""
+    return jnp.maximum(given, mujoco.mjMINMU)
 
 
 def mixed(m: mjx.Model, geom1: np.ndarray, geom2: np.ndarray) -> Parameters:
@@ -123,7 +128,7 @@ def mixed(m: mjx.Model, geom1: np.ndarray, geom2: np.ndarray) -> Parameters:
     friction = jnp.where(decided, m.geom_friction[winner], friction)
     return Parameters(
         m.geom_margin[geom1] + m.geom_margin[geom2],
-        friction[:, [0, 0, 1, 2, 2]],
+        _friction(friction[:, [0, 0, 1, 2, 2]]),
         jnp.where(decided, m.geom_solref[winner], solref),
         jnp.zeros_like(solref),
         jnp.where(decided, m.geom_solimp[winner], solimp),

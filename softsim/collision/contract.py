@@ -24,8 +24,9 @@ from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int
-from mujoco.mjx import GeomType
+from mujoco.mjx import GeomType, Model
 
+from softsim.follow import Follow, follows
 from softsim.softening import Part
 
 
@@ -95,15 +96,20 @@ class Pair:
 
 
 PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
+MUJOCO_PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
+"""What stands in for the entry of `PAIRS` in models that follow MuJoCo C; as many contacts."""
 
 
-def pair(type1: GeomType, type2: GeomType, ncon: int) -> Callable[[PairFunction], PairFunction]:
+def pair(
+    type1: GeomType, type2: GeomType, ncon: int, follow: Follow = "mjx"
+) -> Callable[[PairFunction], PairFunction]:
     """Enters a function into `PAIRS`, the table the driver reads, under its two geom types.
 
     Args:
         type1: type of the first geom.
         type2: type of the second geom; MuJoCo's order, `type1 <= type2`.
         ncon: number of contacts in the `Hit` it returns.
+        follow: "mujoco" enters it into `MUJOCO_PAIRS` instead.
     """
     if type1 > type2:
         raise ValueError(
@@ -111,7 +117,14 @@ def pair(type1: GeomType, type2: GeomType, ncon: int) -> Callable[[PairFunction]
         )
 
     def enter(function: PairFunction) -> PairFunction:
-        PAIRS[type1, type2] = Pair(function, ncon)
+        table = PAIRS if follow == "mjx" else MUJOCO_PAIRS
+        table[type1, type2] = Pair(function, ncon)
         return function
 
     return enter
+
+
+def pair_function(m: Model, type1: GeomType, type2: GeomType) -> PairFunction:
+    """The function of two geom types, of the engine the model follows where that has its own."""
+    own = MUJOCO_PAIRS if follows(m) == "mujoco" else {}
+    return own.get((type1, type2), PAIRS[type1, type2]).function

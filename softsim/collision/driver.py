@@ -14,7 +14,7 @@ from mujoco.mjx import GeomType
 from softsim._mjx import FunctionKey, geom_groups, numeric
 from softsim.collision import shapes
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
-from softsim.collision.contract import PAIRS, Hit
+from softsim.collision.contract import Hit, pair_function
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def _collide_group(
 
 def _hit(m: mjx.Model, d: mjx.Data, part: Part, key: FunctionKey, geom: Int[Array, "p 2"]) -> Hit:
     """The pair function of the group, mapped over its pairs; leaves (p, k, ...)."""
-    function = PAIRS[GeomType(key.types[0]), GeomType(key.types[1])].function
+    function = pair_function(m, GeomType(key.types[0]), GeomType(key.types[1]))
     build1, build2 = (shapes.builder(m, key, i) for i in (0, 1))
     pose1, pose2 = ((d.geom_xpos[g], d.geom_xmat[g], m.geom_size[g]) for g in geom.T)
     return jax.vmap(lambda a, b: function(part, build1(*a), build2(*b)))(pose1, pose2)

@@ -70,18 +70,19 @@ def frame(part: Part, normal: Float[Array, "3"]) -> Float[Array, "3 3"]:
 
 
 def frame_along(
-    part: Part, normal: Float[Array, "3"], axis: Float[Array, "3"]
+    part: Part, normal: Float[Array, "3"], axis: Float[Array, "3"], shortest: float = 0.5
 ) -> Float[Array, "3 3"]:
     """Contact frame whose tangent is the projection of `axis`, or `frame`'s where that is short.
 
     Args:
         part: settings of the collision part.
         normal: unit vector.
-        axis: unit vector; its projection is short when it is within 30 degrees of the normal.
+        axis: unit vector.
+        shortest: a shorter projection counts as short; 0.5 is an axis 30 degrees off the normal.
     """
     default = _tangent(part, normal)
     along = axis - normal * jnp.dot(normal, axis)
-    upright = sj.less(norm(along), 0.5, **soft(part))
+    upright = sj.less(norm(along), shortest, **soft(part))
     return _complete(normal, unit(upright * default + (1 - upright) * along, default)[0])
 
 

@@ -3,17 +3,26 @@
 The normal is the plane's, so the distance is linear in the other surface's point of contact.
 """
 
+from dataclasses import replace
+
+import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
-from softsim.collision.contract import Geom, Hit, pair
+from softsim.collision.contract import Convex, Geom, Hit, pair
+from softsim.collision.convex import plane_convex
 from softsim.collision.numerics import frame, frame_along, soft, unit, width
 from softsim.softening import Part
 
 # softness of the tilt of a cylinder, relative to `Part.softness`: sine of an angle
 _TILT = 0.2
+# half the corners of a cube, one of each diagonal
+_DIAGONALS = np.array([[1, 1, 1], [-1, 1, 1], [1, -1, 1], [-1, -1, 1]])
+# m: a skin deeper than any shape
+_WHOLE = 1e6
 # m: MuJoCo takes a cylinder to lie on its side when its ends differ less than this in height
 _ON_SIDE = 1e-3
 
@@ -45,6 +54,39 @@ def plane_capsule(part: Part, plane: Geom, capsule: Geom) -> Hit:
     half = axis * capsule.size[1]
     ends = jnp.stack([capsule.pos + half, capsule.pos - half])
     return _touch(plane, ends - n * capsule.size[0], frame_along(part, n, axis))
+
+
+@pair(GeomType.PLANE, GeomType.CAPSULE, ncon=2, follow="mujoco")
+def plane_capsule_along(part: Part, plane: Geom, capsule: Geom) -> Hit:
+    """The same as in MuJoCo C: tangents follow the axis however steep it stands.
+
+    They turn by as much as the axis does over its tilt: where it is upright they jump, and only
+    pyramidal friction sees it.
+    """
+    n, axis = plane.mat[:, 2], capsule.mat[:, 2]
+    flat = plane_capsule(part, plane, capsule)
+    along = frame_along(part, n, axis, shortest=0.0)
+    return eqx.tree_at(lambda hit: hit.frame, flat, jnp.broadcast_to(along, flat.frame.shape))
+
+
+@pair(GeomType.PLANE, GeomType.BOX, ncon=4, follow="mujoco")
+def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
+    """Four contacts, at the corners below the centre, however much they differ in depth.
+
+    Of two opposite corners one is below: that is a sign for each diagonal, and no choice.
+    """
+    n = plane.mat[:, 2]
+    diagonal = box.mat @ (_DIAGONALS * box.size).T
+    rise = n @ diagonal
+    smear = soft(part, jnp.min(box.size))
+    points = box.pos - (sj.sign(rise, **smear) * diagonal).T
+    return _touch(plane, points, frame(part, n))
+
+
+@pair(GeomType.PLANE, GeomType.MESH, ncon=4, follow="mujoco")
+def plane_mesh(part: Part, plane: Geom, convex: Convex) -> Hit:
+    """Vertices that span the largest area among all below the plane, not only the deepest."""
+    return plane_convex(replace(part, skin=jnp.asarray(_WHOLE, part.skin.dtype)), plane, convex)
 
 
 @pair(GeomType.PLANE, GeomType.ELLIPSOID, ncon=1)

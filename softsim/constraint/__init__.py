@@ -8,11 +8,13 @@ from mujoco import mjx
 from softsim._mjx import MjxContact
 from softsim.collision import Contact
 from softsim.constraint.contact import contact_blocks, elliptic_cones
+from softsim.constraint.drift import equality_drift
 from softsim.constraint.equality import equality_blocks
 from softsim.constraint.friction_limit import friction_blocks, limit_blocks
 from softsim.constraint.rows import Rows as Rows
 from softsim.constraint.rows import concatenate, reference_acceleration
 from softsim.constraint.switching import Switches as Switches
+from softsim.follow import follows
 from softsim.softening import Softening
 
 
@@ -33,9 +35,11 @@ def make_rows(m: mjx.Model, d: mjx.Data, contact: Contact, softening: Softening)
         ]
     count = lambda blocks: sum(b.D.shape[0] for b in blocks)
     rows = concatenate([block for kind in kinds for block in kind], m.nv)
-    aref = reference_acceleration(m, d.qvel, rows)
-    fields = (rows.J, rows.D, aref, rows.pos, rows.margin, rows.frictionloss)
     ne, nf, nl, nc = map(count, kinds)
+    aref = reference_acceleration(m, d.qvel, rows)
+    if ne and follows(m) == "mujoco":
+        aref = aref.at[:ne].add(-equality_drift(m, d))
+    fields = (rows.J, rows.D, aref, rows.pos, rows.margin, rows.frictionloss)
     return _rows(m, contact, fields, (ne, nf, nl, nc))
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim.collision import Contact
-from softsim.constraint.rows import Block, impedance
+from softsim.constraint.rows import Block, impedance, inverse_regularisation, is_mixed
 from softsim.dynamics import relative_jacobians
 
 # Impedance of a contact that just touches, felt from a distance: the force at touch stays below 1 %
@@ -78,11 +78,17 @@ def _contact_block(
     contact: Contact,
     reach: Float[Array, ""],
     J: Float[Array, "n k nv"],
-    invweight: Float[Array, "n k"],
+    invweight: Float[Array, " n"],
+    share: Float[Array, "n k"],
     solref: Float[Array, "n k 2"],
     sprung: Float[Array, " k"],
 ) -> Block:
-    """k rows per contact under the law at the top; `sprung` marks rows that feel the violation."""
+    """k rows per contact under the law at the top.
+
+    Args:
+        invweight: of the contact; `share` times its D is that of each row.
+        sprung: 1 for rows that feel the violation.
+    """
     pos = contact.dist - contact.includemargin
     near_imp, far_imp = impedance(contact.solimp, pos), _far_impedance(pos, reach)
     near = contact.weight * near_imp / (1.0 - near_imp)
@@ -91,7 +97,7 @@ def _contact_block(
     pull = near * near_imp * pos - far * far_imp * (reach - pos)
     felt = total > ABSENT
     spring = jnp.where(felt, pull / jnp.where(felt, total, 1.0), 0.0)
-    D = total[:, None] / jnp.maximum(invweight, mujoco.mjMINVAL)
+    D = share * inverse_regularisation(invweight, total)[:, None]
     k = J.shape[1]
     rep = lambda x: jnp.repeat(x, k, axis=0)
     return Block(
@@ -109,8 +115,8 @@ def _contact_block(
 def _frictionless(
     m: mjx.Model, contact: Contact, J: Float[Array, "n 1 nv"], reach: Float[Array, ""]
 ) -> Block:
-    weight = _invweight(m, contact)[:, None]
-    return _contact_block(contact, reach, J, weight, contact.solref[:, None], jnp.ones(1))
+    whole, solref = jnp.ones_like(contact.dist)[:, None], contact.solref[:, None]
+    return _contact_block(contact, reach, J, _invweight(m, contact), whole, solref, jnp.ones(1))
 
 
 def _pyramidal(
@@ -122,11 +128,11 @@ def _pyramidal(
     slopes = jnp.stack([friction, -friction], axis=-1).reshape(-1, 2 * (dim - 1))
     edges = J[:, :1] + slopes[..., None] * jnp.repeat(J[:, 1:], 2, axis=1)
     mu2 = jnp.square(friction[:, 0])
-    weight = _invweight(m, contact) * (1.0 + mu2) * 2.0 * mu2 / m.opt.impratio
     k = edges.shape[1]
-    weight = jnp.repeat(weight[:, None], k, axis=1)
+    share = jnp.repeat((0.5 * _impratio(m) / mu2)[:, None], k, axis=1)
     solref = jnp.repeat(contact.solref[:, None], k, axis=1)
-    return _contact_block(contact, reach, edges, weight, solref, jnp.ones(k))
+    invweight = _invweight(m, contact) * (1.0 + mu2)
+    return _contact_block(contact, reach, edges, invweight, share, solref, jnp.ones(k))
 
 
 def _elliptic(
@@ -134,18 +140,20 @@ def _elliptic(
 ) -> Block:
     """Normal and friction directions; the cone couples them in the solver."""
     dim = J.shape[1]
-    normal = _invweight(m, contact)[:, None]
     friction = contact.friction[:, : dim - 1]
-    weight = normal / m.opt.impratio * jnp.square(friction[:, :1] / friction)
-    given = jnp.any(contact.solreffriction != 0, axis=1)[:, None]
-    solreffriction = jnp.where(given, contact.solreffriction, contact.solref)
+    share = _impratio(m) * jnp.square(friction / friction[:, :1])
+    share = jnp.concatenate([jnp.ones_like(share[:, :1]), share], axis=1)
+    given = jnp.any(contact.solreffriction != 0, axis=1) & ~is_mixed(contact.solreffriction)
+    solreffriction = jnp.where(given[:, None], contact.solreffriction, contact.solref)
     solref = jnp.concatenate(
         [contact.solref[:, None], jnp.repeat(solreffriction[:, None], dim - 1, axis=1)], axis=1
     )
     sprung = jnp.asarray(np.eye(dim)[0], J.dtype)
-    return _contact_block(
-        contact, reach, J, jnp.concatenate([normal, weight], axis=1), solref, sprung
-    )
+    return _contact_block(contact, reach, J, _invweight(m, contact), share, solref, sprung)
+
+
+def _impratio(m: mjx.Model) -> Float[Array, ""]:
+    return jnp.maximum(m.opt.impratio, mujoco.mjMINVAL)
 
 
 def elliptic_cones(
@@ -160,6 +168,6 @@ def elliptic_cones(
     if m.opt.cone != mujoco.mjtCone.mjCONE_ELLIPTIC or not ids.size:
         return (), jnp.zeros((0, 6))
     friction = contact.friction[ids]
-    mu = friction[:, :1] / jnp.sqrt(m.opt.impratio)
+    mu = friction[:, :1] / jnp.sqrt(_impratio(m))
     used = (np.arange(6) < dims[ids][:, None]).astype(float)
     return tuple(int(k) for k in dims[ids]), jnp.concatenate([mu, friction], axis=1) * used

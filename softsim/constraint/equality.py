@@ -15,16 +15,15 @@ _EQ = mujoco.mjtEq
 
 def equality_blocks(m: mjx.Model, d: mjx.Data) -> list[Block]:
     """The blocks of all equality constraints, in MuJoCo's order of kinds."""
-    if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EQUALITY:
-        return []
-    kinds = (
-        (_EQ.mjEQ_CONNECT, _connect),
-        (_EQ.mjEQ_WELD, _weld),
-        (_EQ.mjEQ_JOINT, _joint),
-        (_EQ.mjEQ_TENDON, _tendon),
-    )
-    ids = [np.nonzero(m.eq_type == int(kind))[0] for kind, _ in kinds]
-    return [make(m, d, i) for i, (_, make) in zip(ids, kinds) if i.size]
+    makers = (_connect, _weld, _joint, _tendon)
+    return [make(m, d, ids) for make, ids in zip(makers, equality_ids(m)) if ids.size]
+
+
+def equality_ids(m: mjx.Model) -> list[np.ndarray]:
+    """The ids of the connect, weld, joint and tendon equalities; none where they are disabled."""
+    kinds = (_EQ.mjEQ_CONNECT, _EQ.mjEQ_WELD, _EQ.mjEQ_JOINT, _EQ.mjEQ_TENDON)
+    disabled = bool(m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EQUALITY)
+    return [np.nonzero((m.eq_type == int(kind)) & (not disabled))[0] for kind in kinds]
 
 
 def _block(
@@ -50,7 +49,7 @@ def _block(
     )
 
 
-def _bodies(m: mjx.Model, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bodies(m: mjx.Model, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Body ids of both sides, and whether the constraint is between sites (all static)."""
     is_site = m.eq_objtype[ids] == int(mujoco.mjtObj.mjOBJ_SITE)
     obj1, obj2 = m.eq_obj1id[ids], m.eq_obj2id[ids]
@@ -72,7 +71,7 @@ def _anchors(
     anchor2: Float[Array, "k 3"],
 ) -> tuple[Float[Array, "k 3"], Float[Array, "k 3"]]:
     """World positions of the two anchor points (site positions where the objects are sites)."""
-    body1, body2, is_site = _bodies(m, ids)
+    body1, body2, is_site = bodies(m, ids)
     pos1 = d.xpos[body1] + jnp.einsum("kij,kj->ki", d.xmat[body1], anchor1)
     pos2 = d.xpos[body2] + jnp.einsum("kij,kj->ki", d.xmat[body2], anchor2)
     if is_site.any():
@@ -86,45 +85,65 @@ def _point_difference(
     m: mjx.Model, d: mjx.Data, ids: np.ndarray, pos1: Float[Array, "k 3"], pos2: Float[Array, "k 3"]
 ) -> tuple[Float[Array, "k 3 nv"], Float[Array, "k 3 nv"]]:
     """Linear and angular Jacobian of side 1 minus side 2."""
-    body1, body2, _ = _bodies(m, ids)
+    body1, body2, _ = bodies(m, ids)
     linear1, angular1 = point_jacobians(m, d, pos1, body1)
     linear2, angular2 = point_jacobians(m, d, pos2, body2)
     return linear1 - linear2, angular1 - angular2
 
 
-def _connect(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
-    pos1, pos2 = _anchors(m, d, ids, m.eq_data[ids, 0:3], m.eq_data[ids, 3:6])
-    J, _ = _point_difference(m, d, ids, pos1, pos2)
-    pos = pos1 - pos2
-    body1, body2, _ = _bodies(m, ids)
-    weight = m.body_invweight0[body1, 0] + m.body_invweight0[body2, 0]
-    return _block(m, d, ids, J, pos, safe_norm(pos), jnp.repeat(weight[:, None], 3, axis=1))
+def connect_anchors(
+    m: mjx.Model, d: mjx.Data, ids: np.ndarray
+) -> tuple[Float[Array, "k 3"], Float[Array, "k 3"]]:
+    """World positions of the two points that a connect joins."""
+    return _anchors(m, d, ids, m.eq_data[ids, 0:3], m.eq_data[ids, 3:6])
 
 
-def _weld(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
-    data = m.eq_data[ids]
-    # a weld stores the anchor of the second body first
-    pos1, pos2 = _anchors(m, d, ids, data[:, 3:6], data[:, 0:3])
-    torquescale = data[:, 10:11]
-    body1, body2, is_site = _bodies(m, ids)
-    quat1 = quat_mul(d.xquat[body1], data[:, 6:10])
+def weld_anchors(
+    m: mjx.Model, d: mjx.Data, ids: np.ndarray
+) -> tuple[Float[Array, "k 3"], Float[Array, "k 3"]]:
+    """The same of a weld, which stores the anchor of the second body first."""
+    return _anchors(m, d, ids, m.eq_data[ids, 3:6], m.eq_data[ids, 0:3])
+
+
+def weld_quaternions(
+    m: mjx.Model, d: mjx.Data, ids: np.ndarray
+) -> tuple[Float[Array, "k 4"], Float[Array, "k 4"]]:
+    """p and q whose product p q is the rotation error: the second side's inverse, the first's."""
+    body1, body2, is_site = bodies(m, ids)
+    quat1 = quat_mul(d.xquat[body1], m.eq_data[ids, 6:10])
     quat2 = d.xquat[body2]
     if is_site.any():
         site1 = m.site_quat[np.where(is_site, m.eq_obj1id[ids], 0)]
         site2 = m.site_quat[np.where(is_site, m.eq_obj2id[ids], 0)]
         quat1 = jnp.where(is_site[:, None], quat_mul(d.xquat[body1], site1), quat1)
         quat2 = jnp.where(is_site[:, None], quat_mul(quat2, site2), quat2)
-    inverse2 = quat_conj(quat2)
-    rotation_error = quat_mul(inverse2, quat1)[:, 1:] * torquescale
+    return quat_conj(quat2), quat1
+
+
+def _connect(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
+    pos1, pos2 = connect_anchors(m, d, ids)
+    J, _ = _point_difference(m, d, ids, pos1, pos2)
+    pos = pos1 - pos2
+    body1, body2, _ = bodies(m, ids)
+    weight = m.body_invweight0[body1, 0] + m.body_invweight0[body2, 0]
+    return _block(m, d, ids, J, pos, safe_norm(pos), jnp.repeat(weight[:, None], 3, axis=1))
+
+
+def _weld(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
+    pos1, pos2 = weld_anchors(m, d, ids)
+    torquescale = m.eq_data[ids, 10:11]
+    body1, body2, _ = bodies(m, ids)
+    left, right = weld_quaternions(m, d, ids)
+    rotation_error = quat_mul(left, right)[:, 1:] * torquescale
     Jp, Jr = _point_difference(m, d, ids, pos1, pos2)
-    Jr = _rotation_rate(inverse2, Jr * torquescale[:, :, None], quat1)
+    Jr = rotation_rate(left, Jr * torquescale[:, :, None], right)
     pos = jnp.concatenate([pos1 - pos2, rotation_error], axis=1)
     weight = m.body_invweight0[body1] + m.body_invweight0[body2]
     J = jnp.concatenate([Jp, Jr], axis=1)
     return _block(m, d, ids, J, pos, safe_norm(pos), jnp.repeat(weight, 3, axis=1))
 
 
-def _rotation_rate(
+def rotation_rate(
     left: Float[Array, "k 4"], omega: Float[Array, "k 3 nv"], right: Float[Array, "k 4"]
 ) -> Float[Array, "k 3 nv"]:
     """Vector part of 1/2 left (0, omega) right for every column: the rate of a quaternion error."""

@@ -10,11 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import mujoco
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from mujoco import mjx
 
-# keeps 0 / 0 (no impedance, no inverse weight) at 0
+# keeps 0 / 0 (no strength, no inverse weight) at 0
 _TINY = 1e-30
+# time constant (s) and damping ratio that MuJoCo C puts in place of a mixed `solref`
+DEFAULT_SOLREF = (0.02, 1.0)
 
 
 class Rows(eqx.Module):
@@ -70,17 +72,21 @@ class Block(eqx.Module):
 def impedance(solimp: Float[Array, "*n 5"], pos: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Impedance d(|pos|) in (0, 1): the S-shaped curve of MuJoCo's `solimp`.
 
-    The power curves are evaluated on [0, 1] only, so value and gradient stay finite for any `pos`.
+    Parameters out of range are put where MuJoCo C puts them (`getsolparam`, `getimpedance`): dmin,
+    dmax and midpoint into [mjMINIMP, mjMAXIMP], power to at least 1; of no width, the curve is flat
+    halfway between dmin and dmax. Bases of powers stay in [0, 1], so value and gradient are finite
+    for any `pos`.
     """
     dmin, dmax, width, mid, power = jnp.moveaxis(solimp, -1, 0)
     dmin = jnp.clip(dmin, mujoco.mjMINIMP, mujoco.mjMAXIMP)
     dmax = jnp.clip(dmax, mujoco.mjMINIMP, mujoco.mjMAXIMP)
     mid = jnp.clip(mid, mujoco.mjMINIMP, mujoco.mjMAXIMP)
     power = jnp.maximum(power, 1.0)
-    x = jnp.minimum(jnp.abs(pos) / jnp.maximum(width, mujoco.mjMINVAL), 1.0)
-    below = jnp.power(x, power) / jnp.power(mid, power - 1.0)
-    above = 1.0 - jnp.power(1.0 - x, power) / jnp.power(1.0 - mid, power - 1.0)
-    y = jnp.where(x < mid, below, above)
+    flat = width <= mujoco.mjMINVAL
+    x = jnp.minimum(jnp.abs(pos) / jnp.where(flat, 1.0, width), 1.0)
+    below = mid * jnp.power(jnp.minimum(x / mid, 1.0), power)
+    above = 1.0 - (1.0 - mid) * jnp.power(jnp.minimum((1.0 - x) / (1.0 - mid), 1.0), power)
+    y = jnp.where(flat, 0.5, jnp.where(x < mid, below, above))
     return dmin + y * (dmax - dmin)
 
 
@@ -89,29 +95,36 @@ def spring_damper(
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """Stiffness k (1/s^2) and damping b (1/s) of the reference acceleration from `solref`.
 
-    Positive `solref` is (time constant, damping ratio), negative is (-stiffness, -damping).
+    Positive `solref` is (time constant, damping ratio), negative is (-stiffness, -damping). As in
+    MuJoCo C a mix of the two is replaced by the default, a time constant is at least two time steps
+    (unless `refsafe` is disabled), and no denominator is below mjMINVAL.
     """
-    timeconst, dampratio = solref[..., 0], solref[..., 1]
+    solref = jnp.where(is_mixed(solref)[..., None], jnp.array(DEFAULT_SOLREF), solref)
+    timed = solref[..., 0] > 0
     dmax = jnp.clip(solimp[..., 1], mujoco.mjMINIMP, mujoco.mjMAXIMP)
-    standard_k = (timeconst > 0) & (dampratio != 0)
-    safe_time = jnp.where(timeconst > 0, timeconst, 1.0)
+    timeconst, dampratio = jnp.moveaxis(jnp.where(timed[..., None], solref, 1.0), -1, 0)
     if not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_REFSAFE:
-        safe_time = jnp.maximum(safe_time, 2.0 * m.opt.timestep)
-    safe_ratio = jnp.where(standard_k, dampratio, 1.0)
+        timeconst = jnp.maximum(timeconst, 2.0 * m.opt.timestep)
+    damping = dmax * timeconst
     k = jnp.where(
-        timeconst > 0,
-        1.0 / jnp.square(dmax * safe_time * safe_ratio),
-        -timeconst / jnp.square(dmax),
+        timed,
+        1.0 / jnp.maximum(jnp.square(damping * dampratio), mujoco.mjMINVAL),
+        -solref[..., 0] / jnp.square(dmax),
     )
-    b = jnp.where(dampratio > 0, 2.0 / (dmax * safe_time), -dampratio / dmax)
+    b = jnp.where(timed, 2.0 / jnp.maximum(damping, mujoco.mjMINVAL), -solref[..., 1] / dmax)
     return k, b
 
 
+def is_mixed(solref: Float[Array, "*n 2"]) -> Bool[Array, "*n"]:
+    """Whether one entry is positive and the other not: neither of the two formats of `solref`."""
+    return (solref[..., 0] > 0) != (solref[..., 1] > 0)
+
+
 def inverse_regularisation(
-    invweight: Float[Array, "*n"], imp: Float[Array, "*n"]
+    invweight: Float[Array, "*n"], strength: Float[Array, "*n"]
 ) -> Float[Array, "*n"]:
-    """D = imp / (1 - imp) / invweight, bounded where the inverse weight vanishes."""
-    return imp / jnp.maximum(invweight * (1.0 - imp), mujoco.mjMINVAL * imp + _TINY)
+    """D = strength / invweight, at most 1 / mjMINVAL; `strength` is imp / (1 - imp)."""
+    return strength / jnp.maximum(invweight, mujoco.mjMINVAL * strength + _TINY)
 
 
 def make_block(
@@ -134,7 +147,7 @@ def make_block(
     fill = lambda x: jnp.broadcast_to(jnp.asarray(x, pos.dtype), pos.shape)
     return Block(
         J=J,
-        D=active * inverse_regularisation(invweight, imp),
+        D=active * inverse_regularisation(invweight, imp / (1.0 - imp)),
         spring=imp * pos,
         pos=pos + margin,
         margin=fill(margin),
