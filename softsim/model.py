@@ -1,6 +1,7 @@
 """From MuJoCo to MJX: `put_model` refuses what would be ignored or fail later, by name."""
 
 import copy
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -8,38 +9,55 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from softsim.collision import unsupported_meshes, unsupported_pairs
-from softsim.supported import UnsupportedModelError, find_unsupported
+from softsim.collision.meshes import MAX_HULL_VERTICES, convex_meshes
+from softsim.layout import allocate
+from softsim.supported import UnsupportedModelError, find_unsupported, unknown_sensors
 
 
-def put_model(mj_model: mujoco.MjModel) -> mjx.Model:
+def put_model(
+    mj_model: mujoco.MjModel, *, maxhullvert: int = MAX_HULL_VERTICES, ignore: Collection[str] = ()
+) -> mjx.Model:
     """The model on the default device, as an `mjx.Model` of the JAX implementation.
 
-    Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense; nothing
-    else of the model is changed.
+    Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense, the
+    solver PGS becomes Newton (both seek the same optimum), and hulls of colliding meshes with more
+    than `maxhullvert` vertices are simplified; the logger "softsim" says by how much.
+
+    Args:
+        maxhullvert: vertices of a mesh's convex hull, at least 4, or -1 for all of them, as in
+            MuJoCo's attribute of the same name. A pair of meshes tests all pairs of their edges:
+            its cost grows with the square.
+        ignore: features to leave out, by the words that the refusal gives. The model then moves as
+            if it did not have them; an ignored sensor reads 0.
 
     Raises:
         UnsupportedModelError: names the element and the feature that softsim does not simulate.
+        ValueError: an argument is none of the above.
     """
     if not isinstance(mj_model, mujoco.MjModel):
         raise ValueError(f"mj_model: got {type(mj_model).__name__}, expected mujoco.MjModel")
-    problems = find_unsupported(mj_model)
-    for (name1, name2), (type1, type2) in unsupported_pairs(mj_model):
-        kinds = f"{type1.lower()}-{type2.lower()}"
-        problems.append(f'geoms "{name1}" and "{name2}": no collider for the pair {kinds}')
-    problems += [f'geom "{name}": {reason}' for name, reason in unsupported_meshes(mj_model)]
-    if problems:
+    if maxhullvert != -1 and maxhullvert < 4:
+        raise ValueError(f"maxhullvert: got {maxhullvert}, expected at least 4, or -1 for no limit")
+    if problems := find_unsupported(mj_model, ignore):
         raise UnsupportedModelError(problems)
     try:
-        m = mjx.put_model(_dense(mj_model), device=_device(), impl="jax")
-    except NotImplementedError as error:  # what MJX itself refuses
-        raise UnsupportedModelError([str(error)]) from error
-    return _default_float(m)
+        m = mjx.put_model(_presentable(mj_model), device=_device(), impl="jax")
+    except NotImplementedError as error:  # what MJX refuses and `CHECKS` does not know
+        raise UnsupportedModelError([f"MJX says: {error}"]) from error
+    stages = mj_model.sensor_needstage.copy()
+    stages[unknown_sensors(mj_model)] = mujoco.mjtStage.mjSTAGE_NONE
+    m = m.replace(
+        geom_type=mj_model.geom_type.copy(),
+        sensor_type=mj_model.sensor_type.copy(),
+        sensor_needstage=stages,
+    )
+    hulls = jax.device_put(convex_meshes(mj_model, maxhullvert), _device())
+    return _default_float(m.tree_replace({"_impl.mesh_convex": hulls}))
 
 
 def make_data(m: mjx.Model) -> mjx.Data:
     """The state at `m.qpos0` with zero velocity, as an `mjx.Data`."""
-    return _default_float(mjx.make_data(m, device=_device(), impl="jax"))
+    return _default_float(allocate(m, _device()))
 
 
 def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
@@ -51,8 +69,7 @@ def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
     Raises:
         ValueError: if a copied field holds NaN or infinity, or does not belong to `mj_model`.
     """
-    m = put_model(mj_model)
-    d = make_data(m)
+    d = _default_float(allocate(mj_model, _device()))
     fields = {}
     for name in INPUTS:
         value = np.asarray(getattr(mj_data, name))
@@ -84,10 +101,19 @@ def _device() -> jax.Device:
         return next(iter(jnp.zeros(()).devices()))
 
 
-def _dense(mj_model: mujoco.MjModel) -> mujoco.MjModel:
-    dense = copy.copy(mj_model)
-    dense.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
-    return dense
+def _presentable(mj_model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy that MJX takes: what it would refuse or build and softsim does itself is left out.
+
+    Among spheres MJX knows every collider, and builds no hulls.
+    """
+    plain = copy.copy(mj_model)
+    plain.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    plain.opt.enableflags &= sum(mjx.EnableBit)
+    if plain.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+        plain.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    plain.geom_type[:] = mujoco.mjtGeom.mjGEOM_SPHERE
+    plain.sensor_type[unknown_sensors(plain)] = mujoco.mjtSensor.mjSENS_CLOCK
+    return plain
 
 
 def _default_float(tree):

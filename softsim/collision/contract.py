@@ -96,6 +96,9 @@ class Pair:
 
 PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
 
+NO_BROADPHASE = {GeomType.HFIELD, GeomType.PLANE}
+"""Types without a bounding sphere: max_geom_pairs drops none of their pairs."""
+
 
 def pair(type1: GeomType, type2: GeomType, ncon: int) -> Callable[[PairFunction], PairFunction]:
     """Enters a function into `PAIRS`, the table the driver reads, under its two geom types.
