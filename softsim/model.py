@@ -11,6 +11,7 @@ from mujoco import mjx
 
 from softsim.collision.meshes import MAX_HULL_VERTICES, convex_meshes
 from softsim.layout import allocate
+from softsim.noslip import Option
 from softsim.supported import UnsupportedModelError, find_unsupported, unknown_sensors
 
 
@@ -50,6 +51,7 @@ def put_model(
         geom_type=mj_model.geom_type.copy(),
         sensor_type=mj_model.sensor_type.copy(),
         sensor_needstage=stages,
+        opt=_with_noslip(m.opt, mj_model.opt),
     )
     hulls = jax.device_put(convex_meshes(mj_model, maxhullvert), _device())
     return _default_float(m.tree_replace({"_impl.mesh_convex": hulls}))
@@ -114,6 +116,14 @@ def _presentable(mj_model: mujoco.MjModel) -> mujoco.MjModel:
     plain.geom_type[:] = mujoco.mjtGeom.mjGEOM_SPHERE
     plain.sensor_type[unknown_sensors(plain)] = mujoco.mjtSensor.mjSENS_CLOCK
     return plain
+
+
+def _with_noslip(opt: mjx.Option, mj_opt: mujoco.MjOption) -> Option:
+    return Option(
+        **vars(opt),
+        noslip_iterations=int(mj_opt.noslip_iterations),
+        noslip_tolerance=jnp.asarray(mj_opt.noslip_tolerance),
+    )
 
 
 def _default_float(tree):
