@@ -1,6 +1,7 @@
 """From MuJoCo to MJX: `put_model` refuses what would be ignored or fail later, by name."""
 
 import copy
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -8,46 +9,64 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from softsim.collision import unsupported_meshes, unsupported_pairs
+from softsim.collision.meshes import MAX_HULL_VERTICES, convex_meshes
 from softsim.follow import FOLLOW, Follow, with_follow
+from softsim.layout import allocate
 from softsim.names import Element, name_to_id
+from softsim.noslip import Option
 from softsim.notice import tell_few_iterations
-from softsim.supported import UnsupportedModelError, find_unsupported
+from softsim.supported import UnsupportedModelError, find_unsupported, unknown_sensors
 
 
-def put_model(mj_model: mujoco.MjModel, *, follow: Follow = "mjx") -> mjx.Model:
+def put_model(
+    mj_model: mujoco.MjModel,
+    *,
+    follow: Follow = "mjx",
+    maxhullvert: int = MAX_HULL_VERTICES,
+    ignore: Collection[str] = (),
+) -> mjx.Model:
     """The model on the default device, as an `mjx.Model` of the JAX implementation.
 
-    Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense; nothing
-    else of the model is changed.
+    Float leaves have the dtype of `jax_enable_x64`. Inertia and Jacobians are stored dense, the
+    solver PGS becomes Newton (both seek the same optimum), and hulls of colliding meshes with more
+    than `maxhullvert` vertices are simplified; the logger "softsim" says by how much.
 
     Args:
         follow: the engine to follow where MJX and MuJoCo C differ by choice, "mjx" or "mujoco";
             `docs/supported.md` lists where.
+        maxhullvert: vertices of a mesh's convex hull, at least 4, or -1 for all of them, as in
+            MuJoCo's attribute of the same name. A pair of meshes tests all pairs of their edges:
+            its cost grows with the square.
+        ignore: features to leave out, by the words that the refusal gives. The model then moves as
+            if it did not have them; an ignored sensor reads 0.
 
     Raises:
         UnsupportedModelError: names the element and the feature that softsim does not simulate.
-        ValueError: `mj_model` or `follow` is something else.
+        ValueError: an argument is none of the above.
     """
     if follow not in FOLLOW:
         raise ValueError(f"follow: got {follow!r}, expected one of {', '.join(FOLLOW)}")
     if not isinstance(mj_model, mujoco.MjModel):
         raise ValueError(f"mj_model: got {type(mj_model).__name__}, expected mujoco.MjModel")
-    problems = find_unsupported(mj_model)
-    for (name1, name2), (type1, type2) in unsupported_pairs(mj_model):
-        kinds = f"{type1.lower()}-{type2.lower()}"
-        problems.append(f'geoms "{name1}" and "{name2}": no collider for the pair {kinds}')
-    problems += [f'geom "{name}": {reason}' for name, reason in unsupported_meshes(mj_model)]
-    if problems:
+    if maxhullvert != -1 and maxhullvert < 4:
+        raise ValueError(f"maxhullvert: got {maxhullvert}, expected at least 4, or -1 for no limit")
+    if problems := find_unsupported(mj_model, ignore):
         raise UnsupportedModelError(problems)
     try:
-        m = mjx.put_model(_acceptable(mj_model), device=_device(), impl="jax")
-    except NotImplementedError as error:  # what MJX itself refuses
-        raise UnsupportedModelError([str(error)]) from error
-    integrator = mjx.IntegratorType(mj_model.opt.integrator)
+        m = mjx.put_model(_presentable(mj_model), device=_device(), impl="jax")
+    except NotImplementedError as error:  # what MJX refuses and `CHECKS` does not know
+        raise UnsupportedModelError([f"MJX says: {error}"]) from error
+    stages = mj_model.sensor_needstage.copy()
+    stages[unknown_sensors(mj_model)] = mujoco.mjtStage.mjSTAGE_NONE
+    m = m.replace(
+        geom_type=mj_model.geom_type.copy(),
+        sensor_type=mj_model.sensor_type.copy(),
+        sensor_needstage=stages,
+        opt=_options(m.opt, mj_model.opt),
+    )
+    hulls = jax.device_put(convex_meshes(mj_model, maxhullvert), _device())
     tell_few_iterations(mj_model)
-    m = _default_float(m.tree_replace({"opt.integrator": integrator}))
-    return with_follow(m, follow)
+    return with_follow(_default_float(m.tree_replace({"_impl.mesh_convex": hulls})), follow)
 
 
 def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:
@@ -60,7 +79,7 @@ def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:
     Raises:
         ValueError: the model has no such keyframe.
     """
-    d = _default_float(mjx.make_data(m, device=_device(), impl="jax"))
+    d = _default_float(allocate(m, _device()))
     if keyframe is None:
         return d
     k = name_to_id(m, "keyframe", keyframe)
@@ -84,8 +103,7 @@ def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
     Raises:
         ValueError: if a copied field holds NaN or infinity, or does not belong to `mj_model`.
     """
-    m = put_model(mj_model)
-    d = make_data(m)
+    d = _default_float(allocate(mj_model, _device()))
     fields = {}
     for name in INPUTS:
         value = np.asarray(getattr(mj_data, name))
@@ -117,12 +135,29 @@ def _device() -> jax.Device:
         return next(iter(jnp.zeros(()).devices()))
 
 
-def _acceptable(mj_model: mujoco.MjModel) -> mujoco.MjModel:
-    """With dense matrices, and an integrator that MJX takes together with a fluid."""
-    copied = copy.copy(mj_model)
-    copied.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
-    copied.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
-    return copied
+def _presentable(mj_model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy that MJX takes: what it would refuse or build and softsim does itself is left out.
+
+    Among spheres MJX knows every collider, and builds no hulls.
+    """
+    plain = copy.copy(mj_model)
+    plain.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    plain.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER  # with which MJX takes a fluid
+    plain.opt.enableflags &= sum(mjx.EnableBit)
+    if plain.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+        plain.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    plain.geom_type[:] = mujoco.mjtGeom.mjGEOM_SPHERE
+    plain.sensor_type[unknown_sensors(plain)] = mujoco.mjtSensor.mjSENS_CLOCK
+    return plain
+
+
+def _options(opt: mjx.Option, mj_opt: mujoco.MjOption) -> Option:
+    """MJX's options with the model's own integrator, and those of noslip."""
+    return Option(
+        **vars(opt) | {"integrator": mjx.IntegratorType(mj_opt.integrator)},
+        noslip_iterations=int(mj_opt.noslip_iterations),
+        noslip_tolerance=jnp.asarray(mj_opt.noslip_tolerance),
+    )
 
 
 def _default_float(tree):

@@ -11,6 +11,7 @@ from softsim.constraint import Rows, make_rows
 from softsim.derivative_rule import Run, softened
 from softsim.linear import solve_spd
 from softsim.model import check_inputs, like_given
+from softsim.noslip import without_slip
 from softsim.saltation import event_aware
 from softsim.softening import Softening
 from softsim.solver import Problem, solve
@@ -160,6 +161,8 @@ def _constrain(m: mjx.Model, d: mjx.Data, rows: Rows) -> mjx.Data:
     """The accelerations that satisfy the constraints, and their forces."""
     problem = Problem(d._impl.M, d.qfrc_smooth, rows)
     solution = solve(m, problem, d.qacc_smooth, d.qacc_warmstart)
+    if rows.n and getattr(m.opt, "noslip_iterations", 0):
+        solution = without_slip(m, problem, d._impl.contact.dim, solution)
     d = d.replace(qacc=solution.qacc, qfrc_constraint=solution.qfrc_constraint)
     return d.tree_replace(
         {

@@ -99,6 +99,9 @@ PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
 MUJOCO_PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
 """What stands in for the entry of `PAIRS` in models that follow MuJoCo C; as many contacts."""
 
+NO_BROADPHASE = {GeomType.HFIELD, GeomType.PLANE}
+"""Types without a bounding sphere: max_geom_pairs drops none of their pairs."""
+
 
 def pair(
     type1: GeomType, type2: GeomType, ncon: int, follow: Follow = "mjx"

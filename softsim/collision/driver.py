@@ -14,11 +14,10 @@ from mujoco.mjx import GeomType
 from softsim._mjx import FunctionKey, geom_groups, numeric
 from softsim.collision import shapes
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
-from softsim.collision.contract import Hit, pair_function
+from softsim.collision.contract import NO_BROADPHASE, Hit, pair_function
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
-_NO_BROADPHASE = {GeomType.HFIELD, GeomType.PLANE}
 
 
 def collide(m: mjx.Model, d: mjx.Data, softening: Softening) -> Contact:
@@ -68,7 +67,7 @@ def _collide_group(
     parameters: Parameters = _concatenate(tables)
 
     geom = jnp.asarray(ids[:, :2])
-    if -1 < max_pairs < len(ids) and not set(key.types) & _NO_BROADPHASE:
+    if -1 < max_pairs < len(ids) and not set(key.types) & NO_BROADPHASE:
         gap = jnp.linalg.norm(jnp.subtract(*d.geom_xpos[geom.T]), axis=-1)
         nearest = jax.lax.top_k(jnp.sum(m.geom_rbound[geom], axis=1) - gap, max_pairs)[1]
         parameters, geom = jax.tree.map(lambda x: x[nearest], (parameters, geom))

@@ -3,58 +3,43 @@
 import mujoco
 import numpy as np
 from mujoco import mjtGeom
-from mujoco.mjx import GeomType
 
 from softsim._mjx import geom_pairs
 from softsim.collision.contract import PAIRS
+from softsim.collision.hulls import FLAT
+from softsim.collision.meshes import colliding_meshes
 
-MAX_HULL_FACES = 500
-"""Faces of a convex hull beyond which a convex pair is refused: it tests all pairs of edges."""
 
-
-def unsupported_pairs(m: mujoco.MjModel) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+def unsupported_pairs(m: mujoco.MjModel) -> list[tuple[tuple[int, int], tuple[str, str]]]:
     """Pairs of geoms that can collide but have no pair function.
 
     Returns:
-        for each such pair the names of the two geoms (or "geom <id>") and of their types.
+        for each such pair the ids of the two geoms and the names of their types.
     """
+    known = {(int(a), int(b)) for a, b in PAIRS}
     found = []
     for g1, g2, _ in geom_pairs(m):
         types = int(m.geom_type[g1]), int(m.geom_type[g2])
-        if types not in {(int(a), int(b)) for a, b in PAIRS}:
-            names = (geom_name(m, g1), geom_name(m, g2))
-            found.append((names, tuple(mjtGeom(t).name.removeprefix("mjGEOM_") for t in types)))
+        if types not in known:
+            first, second = (mjtGeom(t).name.removeprefix("mjGEOM_") for t in types)
+            found.append(((int(g1), int(g2)), (first, second)))
     return found
 
 
-def unsupported_meshes(m: mujoco.MjModel) -> list[tuple[str, str]]:
-    """Mesh geoms that can collide but whose convex hull no collider can use.
+def unsupported_meshes(m: mujoco.MjModel) -> list[tuple[int, str]]:
+    """Meshes that can collide but whose convex hull no collider can use.
 
     Returns:
-        for each such geom its name (or "geom <id>") and what is wrong with its mesh.
+        for each such mesh the id of a geom that collides with it, and what is wrong.
     """
-    geoms = {int(g) for g1, g2, _ in geom_pairs(m) for g in (g1, g2)}
-    meshes = [g for g in sorted(geoms) if m.geom_type[g] == GeomType.MESH]
-    reasons = [(geom_name(m, g), _hull_problem(m, int(m.geom_dataid[g]))) for g in meshes]
-    return [(name, reason) for name, reason in reasons if reason]
-
-
-def geom_name(m: mujoco.MjModel, geom: int) -> str:
-    """MuJoCo's name of a geom, or "geom <id>" if it has none."""
-    return mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_GEOM, int(geom)) or f"geom {geom}"
+    reasons = [(geom, _hull_problem(m, mesh)) for mesh, geom in colliding_meshes(m).items()]
+    return [(geom, reason) for geom, reason in reasons if reason]
 
 
 def _hull_problem(m: mujoco.MjModel, mesh: int) -> str:
     """What is wrong with the convex hull of a mesh, or "" if nothing is."""
-    name = f"mesh {m.mesh(mesh).name!r}"
-    start = m.mesh_graphadr[mesh]
-    if start < 0:
-        return f"{name} has no convex hull: it is flat, or needs at least 4 vertices"
-    faces = int(m.mesh_graph[start + 1])
-    if faces > MAX_HULL_FACES:
-        return f"{name} has a hull of {faces} triangles, expected at most {MAX_HULL_FACES}"
+    if m.mesh_graphadr[mesh] < 0:
+        return "a mesh without a convex hull, flat or of fewer than 4 vertices, cannot collide"
     first = m.mesh_vertadr[mesh]
     extent = np.ptp(m.mesh_vert[first : first + m.mesh_vertnum[mesh]], axis=0)
-    if extent.min() <= 1e-6 * extent.max():
-        return f"{name} is flat: its extent along its axes is {extent} m"
-    return ""
+    return "a flat mesh cannot collide" if extent.min() <= FLAT * extent.max() else ""

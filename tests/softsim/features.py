@@ -23,6 +23,8 @@ def _scene(
 
 
 _TENDON = '<tendon><spatial name="t" {}><site site="s0"/><site site="s"/></spatial></tendon>'
+_CUBE = """<asset><mesh name="cube" vertex="-1 -1 -1 1 -1 -1 -1 1 -1 1 1 -1 -1 -1 1 1 -1 1 -1 1 1
+1 1 1" scale=".1 .1 .1"/></asset>"""
 _TWO_FREE = """<body name="f1" pos="1 0 .3"><freejoint/><geom name="g1" size=".1"/></body>
 <body name="f2" pos="1 0 .6"><freejoint/><geom name="g2" size=".1"/></body>"""
 
@@ -90,6 +92,35 @@ SUPPORTED: dict[str, str] = {
         'type="free"', 'size=".1" margin=".05"',
         world='<geom type="plane" size="1 1 1" pos="0 0 .88"/>',
     ),
+    "contact gap": _scene(
+        'type="free"', 'size=".1" margin=".05" gap=".03"',
+        world='<geom type="plane" size="1 1 1" pos="0 0 .88"/>',
+    ),
+    "margin of a mesh": _scene(
+        'type="free"', 'type="mesh" mesh="cube" margin=".05"', extra=_CUBE,
+        world='<geom size=".1" pos="0 0 .79" margin=".01"/>',
+    ),
+    "elliptic cone, condim 1": _scene(
+        'type="free"', 'size=".1" condim="1"', option='cone="elliptic"',
+        world='<geom type="plane" size="1 1 1" condim="1" pos="0 0 .901"/>',
+    ),
+    "noslip": _scene(
+        'type="free"', 'type="box" size=".1 .1 .1" condim="4"', option='noslip_iterations="3"',
+        world='<geom type="plane" size="1 1 1" pos="0 0 .901" euler="10 5 0"/>',
+    ),
+    "noslip, elliptic": _scene(
+        'frictionloss=".2"', 'size=".1" pos=".2 0 0" condim="6" friction=".1 .01 .01"',
+        option='cone="elliptic" noslip_iterations="4"',
+        world='<geom type="plane" size="1 1 1" pos="0 0 .901"/>',
+    ),
+    "solver PGS": _scene(
+        'type="free"', 'size=".1"', option='solver="PGS"',
+        world='<geom type="plane" size="1 1 1" pos="0 0 .901"/>',
+    ),
+    "energy, fwdinv and island flags": _scene(
+        'range="-1 .1" limited="true"'
+    ).replace('<option timestep=".004" />', '<option timestep=".004">'
+              '<flag energy="enable" fwdinv="enable" island="enable"/></option>'),
     "explicit pair": _scene(
         'type="free"',
         'size=".1" contype="0" conaffinity="0"',
@@ -102,14 +133,11 @@ SUPPORTED: dict[str, str] = {
 REFUSED: dict[str, tuple[str, str, str]] = {
     "geom surfacevel": (_scene(geom='size=".1" surfacevel="1 0 0 0 0 0"'), '"g"', "surfacevel"),
     "geom adhesion": (_scene(geom='size=".1" adhesion="1"'), '"g"', "adhesion"),
-    "geom gap": (_scene(geom='size=".1" margin=".1" gap=".05"'), '"g"', "gap"),
     "ellipsoid fluid model": (
         _scene(geom='size=".1" fluidshape="ellipsoid"', option='density="1"'), '"g"', "fluidshape",
     ),
     "integrator implicit": (_scene(option='integrator="implicit"'), "option", "IMPLICIT"),
     "integrator discrete": (_scene(option='integrator="discrete"'), "option", "DISCRETE"),
-    "solver PGS": (_scene(option='solver="PGS"'), "option", "PGS"),
-    "noslip": (_scene(option='noslip_iterations="3"'), "option", "noslip"),
     "disabled actuator group": (
         _scene(option='actuatorgroupdisable="1"', actuator='<motor joint="j"/>'), "option", "group",
     ),
@@ -153,14 +181,9 @@ REFUSED: dict[str, tuple[str, str, str]] = {
                ' pos="3 0 0" dim="2"/>'),
         '"f"', "flex",
     ),
-    "elliptic cone, condim 1": (
-        _scene('type="free"', 'size=".1" condim="1"', option='cone="elliptic"',
-               world='<geom type="plane" size="1 1 1" condim="1"/>'),
-        '"g"', "condim 1",
-    ),
     "pair without collider": (
-        _scene('type="free"', 'type="cylinder" size=".1 .1"',
-               world='<geom name="box" type="box" size=".1 .1 .1"/>'),
+        _scene('type="free"', 'type="sdf" mesh="cube"',
+               world='<geom name="box" type="box" size=".1 .1 .1"/>', extra=_CUBE),
         '"g"', '"box"',
     ),
     "unsupported sensor": (

@@ -31,7 +31,8 @@ SOURCES: dict[str, Callable] = {
 def signature(f: Callable, *args) -> tuple:
     """Tree of f(*args) with its static fields, shapes, dtypes and weak types."""
     tree = jax.eval_shape(f, *args)
-    return jax.tree.structure(tree), [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
+    leaves = jax.tree.leaves(tree)
+    return jax.tree.structure(tree), [(x.shape, x.dtype, x.weak_type) for x in leaves]
 
 
 @functools.cache

@@ -10,7 +10,15 @@ import pytest
 import softsim
 from tests.softsim.features import REFUSED, SUPPORTED
 
-FAST = ("muscle", "intvelocity servo", "tendon spring, damper", "fluid drag", "implicitfast")
+FAST = (
+    "muscle",
+    "intvelocity servo",
+    "tendon spring, damper",
+    "fluid drag",
+    "implicitfast",
+    "elliptic cone, condim 1",
+    "noslip, elliptic",
+)
 
 
 @pytest.mark.filterwarnings("ignore:.*flex.*")
@@ -43,7 +51,7 @@ def test_moves_as_in_mujoco(name):
 
 
 def test_several_problems_are_listed_together():
-    xml = REFUSED["geom gap"][0].replace("<option ", '<option integrator="implicit" ')
+    xml = REFUSED["geom surfacevel"][0].replace("<option ", '<option integrator="implicit" ')
     with pytest.raises(softsim.UnsupportedModelError) as error:
         softsim.put_model(mujoco.MjModel.from_xml_string(xml))
     assert len(error.value.problems) == 2

@@ -106,16 +106,15 @@ def test_select_takes_arrays_and_static_fields() -> None:
 
 
 def test_pairs_without_a_collider_are_named() -> None:
-    m = scene(ball(0, 'name="egg"', "0.1 0.1 0.2", "ellipsoid") + ball(1, "", ".1 .1 .1", "box"))
-    assert unsupported_pairs(m) == [(("egg", "geom 2"), ("ELLIPSOID", "BOX"))]
+    cube = '<mesh name="cube" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/>'
+    bodies = ball(0, 'name="field" mesh="cube"', "0", "sdf") + ball(1, "", ".1 .1 .1", "box")
+    found = dict(unsupported_pairs(scene(bodies, assets=cube)))
+    assert found == {(0, 1): ("PLANE", "SDF"), (2, 1): ("BOX", "SDF")}
 
 
-def test_meshes_that_cannot_collide_are_named() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(2000, 3))
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    vertices = " ".join(f"{x:.6f}" for x in points.ravel())
-    asset = f'<mesh name="round" vertex="{vertices}"/>'
-    body = '<body><freejoint/><geom name="globe" type="mesh" mesh="round"/></body>'
-    ((name, reason),) = unsupported_meshes(scene(body, assets=asset))
-    assert name == "globe" and "'round'" in reason and "3996" in reason
+def test_flat_meshes_cannot_collide() -> None:
+    corners = 'vertex="0 0 0 1 0 0 0 1 0 1 1 0 0 0 5e-7 1 0 5e-7 0 1 5e-7 1 1 5e-7"'
+    asset = f'<mesh name="sheet" inertia="shell" {corners}/>'
+    body = '<body><freejoint/><geom name="leaf" type="mesh" mesh="sheet"/></body>'
+    ((geom, reason),) = unsupported_meshes(scene(body, assets=asset))
+    assert geom == 1 and "flat" in reason
