@@ -2,7 +2,7 @@
 
 For parameters u (P,) and, if the initial states are estimated too, their offsets z (w, K), the cost
 
-    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2 / v_wk) + |z_w|^2 ) + 1/2 |prior(u)|^2
+    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2 / v_wk) + |z_w|^2 ) + 1/2 s^2 |prior(u)|^2
 
 is minimised. r_wk holds the errors at sample k of window w in standard deviations of the noise, z_w
 how far the initial state of the window is from the measured one, likewise. rho is Cauchy's,
@@ -12,6 +12,15 @@ matter of ratios, so that what follows after a toss has tipped over the other wa
 v_wk = 1 + spread^2 |dr_wk/du|^2 / nv is the variance that parameters which differ by `spread` from
 trajectory to trajectory would add. Without it the few chaotic samples with enormous derivatives
 dictate every step, and determine parameters to absurd precision. It is held fixed within a step.
+
+s is the level of the noise as a multiple of the assumed one. It is not known before, and the prior
+must be weighed against the noise there is: data with a hundredth of the assumed noise tell ten
+thousand times as much. So s^2 is estimated from the misfit at the beginning of every step and held
+fixed within it (the maximum of the posterior over u and s together). What the prior itself adds to
+the misfit does not keep s up: along a direction with information h, a prior of weight s^2 leaves
+s^4 h / (h + s^2)^2 u^2, at most u^2 s^2 / 4, in the sum over all n residuals, so that without noise
+s^2 shrinks at least by u^2 / 4 n from step to step, in the end quadratically, and the prior only
+decides what the data leave open.
 
 The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
 leaves P equations (multiple shooting: Bock, 1983).
@@ -39,6 +48,7 @@ from softsim.integrators import integrate_pos
 
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
 CHUNK = 128  # windows per call at most; the last call is filled up with copies
+ROUNDING = 1e-12  # of the largest information: less is none
 
 
 class Blocks(NamedTuple):
@@ -224,6 +234,17 @@ def total(problem: Problem, blocks: Blocks, variance: Float[np.ndarray, "w W"]) 
     return cost if np.isfinite(cost) else np.inf
 
 
+def noise_variance(blocks: Blocks, P: int) -> float:
+    """s^2: the noise in the data, in variances of the assumed one, from the misfit of P parameters.
+
+    At least what rounding leaves of the strongest information, so that the prior still decides
+    where the data say nothing.
+    """
+    freedom = max(float(np.sum(blocks.residuals)) - P, 1.0)
+    rounding = ROUNDING * float(np.linalg.eigvalsh(np.sum(blocks.uu, axis=0))[-1])
+    return max(float(np.sum(blocks.square)) / freedom, rounding, np.finfo(float).tiny)
+
+
 class Reduced(NamedTuple):
     """The normal equations in u alone, and how z follows from them."""
 
@@ -253,6 +274,7 @@ class Point:
     z: Float[np.ndarray, "w K"]
     blocks: Blocks
     cost: float
+    noise: float  # s^2, the variance of the noise that the prior is weighed against
     evaluations: int  # passes over the windows, each giving errors and Jacobian at once
     done: bool = False
     stalled: bool = False  # done because no step, however short, lowers the cost
@@ -267,7 +289,7 @@ def levenberg_marquardt(
 ) -> Iterator[Point]:
     """Points, `start` (or 0) first; done when steps get below `tolerance`.
 
-    Every step lowers the cost for the variances at its beginning. Steps are in natural units of the
+    Every step lowers the cost for the variances, of the samples and of the noise, at its beginning. Steps are in natural units of the
     coordinates: 1e-3 is 0.1 % of a positive parameter.
     """
     prior, slope = _prior_functions(problem.table)
@@ -280,17 +302,20 @@ def levenberg_marquardt(
     prior_cost = lambda u: 0.5 * float(prior(u) @ prior(u))
     done = stalled = False
     while True:
-        variance = blocks.variance
-        cost = total(problem, blocks, variance) + prior_cost(u)
-        yield Point(u, z, blocks, cost, evaluations, done, stalled)
+        variance, noise = blocks.variance, noise_variance(blocks, u.size)
+        cost = total(problem, blocks, variance) + noise * prior_cost(u)
+        yield Point(u, z, blocks, cost, noise, evaluations, done, stalled)
         if done:
             return
         accepted, ordinary, rise = False, damping, 8.0
         while not accepted and not done:
-            du, dz, expected = _step(reduce(blocks, damping), slope(u), prior(u), damping)
+            known = np.sqrt(noise)
+            du, dz, expected = _step(
+                reduce(blocks, damping), known * slope(u), known * prior(u), damping
+            )
             tried = evaluate(u + du, z + dz, windows)
             evaluations += 1
-            gain = cost - total(problem, tried, variance) - prior_cost(u + du)
+            gain = cost - total(problem, tried, variance) - noise * prior_cost(u + du)
             accepted = gain > 0
             done = float(np.max(np.abs(du))) < tolerance
             stalled = done and not accepted and damping > ordinary
@@ -330,10 +355,11 @@ def adam(
         some = Windows(*(np.asarray(x)[index] for x in windows))
         blocks = evaluate(u, z[index], some)
         step += 1
-        yield Point(u, z, blocks, total(problem, blocks, blocks.variance) * n / size, step)
+        cost, noise = total(problem, blocks, blocks.variance), noise_variance(blocks, u.size)
+        yield Point(u, z, blocks, cost * n / size, noise, step)
         reduced = reduce(blocks, 1e-3)
         z[index] -= reduced.back_g
-        gradient = reduced.g + slope(u).T @ prior(u) * size / n
+        gradient = reduced.g + noise * slope(u).T @ prior(u) * size / n
         if not np.isfinite(gradient).all():
             raise ValueError(
                 f"step {step} of Adam at rate {rate}: the gradient is not finite, so the motion "

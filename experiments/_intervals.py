@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from experiments._fitting import Point, Problem, reduce
+from experiments._fitting import ROUNDING, Point, Problem, noise_variance, reduce
 from experiments._parameters import Table
 
 WEAK = 0.3  # standard deviation in natural steps of a coordinate: about 30 %
-ROUNDING = 1e-12  # of the largest information: less is none
 ALIKE = 0.97  # correlation from which two parameters are hard to tell apart
 
 
@@ -49,8 +48,7 @@ def certainty(problem: Problem, point: Point, trajectory: np.ndarray) -> Certain
     table = problem.table
     reduced = reduce(point.blocks, 0.0)
     slope = np.asarray(jax.jacfwd(table.prior)(point.u))
-    freedom = float(np.sum(point.blocks.residuals)) - point.u.size
-    noise2 = float(np.sum(point.blocks.square)) / max(freedom, 1.0)
+    noise2 = noise_variance(point.blocks, point.u.size)
     information = reduced.H / noise2
     # with the prior, so that what the data ignore gets the prior's width instead of an error
     covariance = np.linalg.inv(information + slope.T @ slope)
