@@ -15,12 +15,11 @@ dictate every step, and determine parameters to absurd precision. It is held fix
 
 s is the level of the noise as a multiple of the assumed one. It is not known before, and the prior
 must be weighed against the noise there is: data with a hundredth of the assumed noise tell ten
-thousand times as much. So s^2 is estimated from the misfit at the beginning of every step and held
-fixed within it (the maximum of the posterior over u and s together). What the prior itself adds to
-the misfit does not keep s up: along a direction with information h, a prior of weight s^2 leaves
-s^4 h / (h + s^2)^2 u^2, at most u^2 s^2 / 4, in the sum over all n residuals, so that without noise
-s^2 shrinks at least by u^2 / 4 n from step to step, in the end quadratically, and the prior only
-decides what the data leave open.
+thousand times as much. The fit first converges with s = 1; then s^2 is estimated at the beginning of
+every further step (`noise_variance`). What the prior itself adds to the misfit does not keep s up:
+along a direction with information h a prior of weight s^2 leaves squares of s^4 h / (h + s^2)^2 u^2,
+at most s^2 u^2 / 4, to be shared by all residuals, so that without noise s^2 shrinks from step to
+step, in the end quadratically, and the prior only decides what the data leave open.
 
 The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
 leaves P equations (multiple shooting: Bock, 1983).
@@ -36,7 +35,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 from mujoco import mjx
 
 import softsim
@@ -48,6 +47,7 @@ from softsim.integrators import integrate_pos
 
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
 CHUNK = 128  # windows per call at most; the last call is filled up with copies
+ROUGHLY = 0.02  # steps of 2 %: the misfit is that of a fit, and tells the noise
 ROUNDING = 1e-12  # of the largest information: less is none
 
 
@@ -234,17 +234,6 @@ def total(problem: Problem, blocks: Blocks, variance: Float[np.ndarray, "w W"]) 
     return cost if np.isfinite(cost) else np.inf
 
 
-def noise_variance(blocks: Blocks, P: int) -> float:
-    """s^2: the noise in the data, in variances of the assumed one, from the misfit of P parameters.
-
-    At least what rounding leaves of the strongest information, so that the prior still decides
-    where the data say nothing.
-    """
-    freedom = max(float(np.sum(blocks.residuals)) - P, 1.0)
-    rounding = ROUNDING * float(np.linalg.eigvalsh(np.sum(blocks.uu, axis=0))[-1])
-    return max(float(np.sum(blocks.square)) / freedom, rounding, np.finfo(float).tiny)
-
-
 class Reduced(NamedTuple):
     """The normal equations in u alone, and how z follows from them."""
 
@@ -266,6 +255,46 @@ def reduce(blocks: Blocks, damping: float) -> Reduced:
     return Reduced(H, scores.sum(axis=0), scores, back_g, back_u)
 
 
+def noise_variance(blocks: Blocks, P: int) -> float:
+    """Variance of white noise in the data, in variances of the assumed one, left by P parameters.
+
+    At least what rounding leaves of the strongest information, so that the prior still decides
+    where the data say nothing.
+    """
+    freedom = max(float(np.sum(blocks.residuals)) - P, 1.0)
+    rounding = ROUNDING * float(np.linalg.eigvalsh(np.sum(blocks.uu, axis=0))[-1])
+    return max(float(np.sum(blocks.square)) / freedom, rounding, np.finfo(float).tiny)
+
+
+def prior_variance(blocks: Blocks, trajectory: Int[np.ndarray, " w"]) -> float:
+    """s^2, against which the prior is weighed: of white noise, or of what trajectories disagree on.
+
+    Where the model is not quite right, errors go together within a trajectory, and counting every
+    sample as new information would silence the prior. The gradients of n trajectories then vary by
+    B instead of s^2 H, and tr(H^-1 B) / P is the s^2 for which they agree on average (the magnitude
+    adjustment of Pauli, Racugno, Ventura: Bayesian composite marginal likelihoods, 2011).
+    """
+    reduced = reduce(blocks, 0.0)
+    P = len(reduced.H)
+    white = noise_variance(blocks, P)
+    n = len(np.unique(trajectory))
+    if n < 2:
+        return white
+    B = between(reduced.scores, trajectory) * n / (n - 1)
+    strength, axes = np.linalg.eigh(reduced.H)
+    seen = strength > ROUNDING * strength[-1]
+    return max(white, float(np.mean((np.diag(axes.T @ B @ axes) / strength)[seen])))
+
+
+def between(
+    scores: Float[np.ndarray, "w P"], trajectory: Int[np.ndarray, " w"]
+) -> Float[np.ndarray, "P P"]:
+    """Sum of squares of the trajectories' gradients about their mean."""
+    groups = [scores[trajectory == i].sum(axis=0) for i in np.unique(trajectory)]
+    apart = np.stack(groups) - np.mean(groups, axis=0)
+    return apart.T @ apart
+
+
 @dataclass
 class Point:
     """Where a minimisation is."""
@@ -274,7 +303,7 @@ class Point:
     z: Float[np.ndarray, "w K"]
     blocks: Blocks
     cost: float
-    noise: float  # s^2, the variance of the noise that the prior is weighed against
+    noise: float  # s^2, against which the prior is weighed
     evaluations: int  # passes over the windows, each giving errors and Jacobian at once
     done: bool = False
     stalled: bool = False  # done because no step, however short, lowers the cost
@@ -293,6 +322,7 @@ def levenberg_marquardt(
     coordinates: 1e-3 is 0.1 % of a positive parameter.
     """
     prior, slope = _prior_functions(problem.table)
+    known = False  # whether the noise is estimated: not before the misfit is one of a fit
     u = np.zeros(problem.table.size) if start is None else start
     z = np.zeros((len(windows.mask), problem.state_noise.size))
     blocks = evaluate(u, z, windows)
@@ -302,28 +332,32 @@ def levenberg_marquardt(
     prior_cost = lambda u: 0.5 * float(prior(u) @ prior(u))
     done = stalled = False
     while True:
-        variance, noise = blocks.variance, noise_variance(blocks, u.size)
+        variance = blocks.variance
+        noise = prior_variance(blocks, windows.trajectory) if known else 1.0
         cost = total(problem, blocks, variance) + noise * prior_cost(u)
         yield Point(u, z, blocks, cost, noise, evaluations, done, stalled)
         if done:
             return
-        accepted, ordinary, rise = False, damping, 8.0
-        while not accepted and not done:
-            known = np.sqrt(noise)
+        accepted, small, ordinary, rise = False, False, damping, 8.0
+        while not accepted and not small:
+            scale = np.sqrt(noise)
             du, dz, expected = _step(
-                reduce(blocks, damping), known * slope(u), known * prior(u), damping
+                reduce(blocks, damping), scale * slope(u), scale * prior(u), damping
             )
             tried = evaluate(u + du, z + dz, windows)
             evaluations += 1
             gain = cost - total(problem, tried, variance) - noise * prior_cost(u + du)
             accepted = gain > 0
-            done = float(np.max(np.abs(du))) < tolerance
-            stalled = done and not accepted and damping > ordinary
+            small = float(np.max(np.abs(du))) < (tolerance if known else ROUGHLY)
             good = gain > 0.5 * expected
             damping = max(1e-9, damping / 8.0) if good else damping if accepted else damping * rise
             rise *= 4.0  # ever faster, as after Nielsen (1999): each try costs a pass over the data
+        done, known = small and known, small or known
+        stalled = done and not accepted and damping > ordinary
         if accepted:
             u, z, blocks = u + du, z + dz, tried
+        elif not done:
+            damping = ordinary  # a step that the weaker prior allows has not been tried yet
 
 
 def _step(
@@ -355,7 +389,8 @@ def adam(
         some = Windows(*(np.asarray(x)[index] for x in windows))
         blocks = evaluate(u, z[index], some)
         step += 1
-        cost, noise = total(problem, blocks, blocks.variance), noise_variance(blocks, u.size)
+        cost = total(problem, blocks, blocks.variance)
+        noise = prior_variance(blocks, some.trajectory)
         yield Point(u, z, blocks, cost * n / size, noise, step)
         reduced = reduce(blocks, 1e-3)
         z[index] -= reduced.back_g

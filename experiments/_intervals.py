@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from experiments._fitting import ROUNDING, Point, Problem, noise_variance, reduce
+from experiments._fitting import ROUNDING, Point, Problem, between, noise_variance, reduce
 from experiments._parameters import Table
 
 WEAK = 0.3  # standard deviation in natural steps of a coordinate: about 30 %
@@ -52,11 +52,10 @@ def certainty(problem: Problem, point: Point, trajectory: np.ndarray) -> Certain
     information = reduced.H / noise2
     # with the prior, so that what the data ignore gets the prior's width instead of an error
     covariance = np.linalg.inv(information + slope.T @ slope)
-    groups = np.unique(trajectory)
-    spare = max(len(groups) - point.u.size, 1)
-    scores = np.stack([reduced.scores[trajectory == i].sum(axis=0) for i in groups]) / noise2
-    scores -= scores.mean(axis=0)
-    spread = covariance @ (len(groups) / spare * scores.T @ scores) @ covariance
+    n = len(np.unique(trajectory))
+    spare = max(n - point.u.size, 1)
+    scatter = between(reduced.scores / noise2, trajectory)
+    spread = covariance @ (n / spare * scatter) @ covariance
     white, sandwich = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(spread))
     # few trajectories estimate the spread badly; Student's quantile allows for that
     half = np.maximum(stats.norm.ppf(0.975) * white, stats.t.ppf(0.975, spare) * sandwich)

@@ -49,6 +49,7 @@ CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inert
         "length_scale")  # fmt: skip
 RULER = {"size:cube": 0.005}  # how well the published size is known
 HINDSIGHT = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # steps of a coordinate
+UNKNOWN = (20.0, 1e4)  # m/s and degrees/s, a velocity that was not recorded: any that is allowed
 FLOOR = 240  # evaluations of the search on the judged trajectories themselves
 
 
@@ -84,8 +85,9 @@ class Args:
     """samples in a window; 0: whole trajectories. Shorter ones forget chaos sooner"""
     windows: Literal["first", "all"] = "first"
     """only the first window of each trajectory, whose start is often known best, or all"""
-    states: Literal["measured", "estimated"] = "measured"
-    """where windows begin: at the measured state, or at one that is estimated near it"""
+    states: Literal["auto", "measured", "estimated"] = "auto"
+    """where windows begin: at the measured state, or at one near it that is estimated too; auto
+    estimates it if no velocities were recorded, and then takes nothing about them for known"""
     velocity: Literal["backward", "instant"] = "backward"
     """recorded velocities are means over the sample before, or instantaneous"""
     smooth: bool = True
@@ -162,8 +164,10 @@ def make_problem(args: Args, mj_model: mujoco.MjModel, recording: Recording) -> 
         raise ValueError("the model has activation states, which recordings do not hold")
     turns = angular(mj_model)
     noise = np.where(turns, np.radians(args.noise[1]), args.noise[0])
-    velocity = np.where(turns, np.radians(args.velocity_noise[1]), args.velocity_noise[0])
-    state = np.concatenate([noise, velocity]) if args.states == "estimated" else np.zeros(0)
+    known = args.velocity_noise if recording.measured else UNKNOWN
+    velocity = np.where(turns, np.radians(known[1]), known[0])
+    estimated = args.states == "estimated" or (args.states == "auto" and not recording.measured)
+    state = np.concatenate([noise, velocity]) if estimated else np.zeros(0)
     return Problem(
         m, softsim.make_data(m), table, jnp.asarray(noise), jnp.asarray(state),
         jnp.asarray(args.robust), jnp.asarray(args.spread), substeps,
@@ -229,9 +233,9 @@ def identify(
             result.refined_after = judge(find(u))
         if args.peer:
             task = bar.add_task("the peer", total=1, status="")
-            variance = points[-1].blocks.variance
+            variance, noise = points[-1].blocks.variance, points[-1].noise
             measured = replace(problem, state_noise=jnp.zeros(0))
-            result.peer = fit_peer(measured, windows, variance, mj_model, args.iterations)
+            result.peer = fit_peer(measured, windows, variance, noise, mj_model, args.iterations)
             result.peer_after = judge(find(result.peer.u))
             bar.update(task, advance=1)
         if args.hindsight:

@@ -2,6 +2,7 @@
 
     python -m experiments.train --env cartpole --algo shac
     python -m experiments.train --env hopper --algo shac --seeds 3 --out runs/hopper
+    python -m experiments.train --env my_tasks:Reacher
     python -m experiments.train --env hopper --algo shac --seeds 3 --out runs/hopper --resume
 
 Writes progress.csv (every update), returns.csv (every evaluation and seed), a checkpoint, the
@@ -38,7 +39,8 @@ class Args:
     """Settings of a training; what is not given comes from experiments/_presets.py."""
 
     env: str = "cartpole"
-    """environment; a wrong name lists those there are"""
+    """environment (a wrong name lists those there are), or MODULE:CLASS: a task of your own, a
+    class derived from envs.Env in a module of the current folder or an installed one"""
     algo: str = "shac"
     """shac: short-horizon actor-critic; apg: analytic policy gradient"""
     out: Path | None = None
@@ -109,7 +111,7 @@ def configure(args: Args) -> tuple[dict[str, Any], Any]:
 def prepare(args: Args) -> tuple[Run, Path]:
     """Environment, algorithm and folder, all checked before anything is computed."""
     env_settings, config = configure(args)
-    out = args.out or Path("runs") / "train" / f"{args.env}-{args.algo}"
+    out = args.out or Path("runs") / "train" / f"{args.env.replace(':', '.')}-{args.algo}"
     _run.open_folder(out)
     if (out / CHECKPOINT).exists() != args.resume:
         raise ValueError(
@@ -122,6 +124,8 @@ def prepare(args: Args) -> tuple[Run, Path]:
     settings |= {"eval_every": args.eval_every, "eval_envs": args.eval_envs}
     about = _checkpoint.describe(args.env, args.algo, settings)
     env = envs.make(args.env, **env_settings)
+    if not env.action_size:
+        raise ValueError(f"--env {args.env}: the task has no actions, so there is nothing to learn")
     config.practice(env, 0)  # refuses leaves that the model does not have
     module = ALGOS[args.algo][0]
     run = Run(env, module, config, about, out, seeds, args.eval_every, args.eval_envs)
