@@ -73,8 +73,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{'stage':<18}{'with respect to':<18}{'verdict':<14}{'norm':>10}{'error':>10}"]
         for f in self.findings:
-            error = f"{f.error:>10.1g}" if np.isfinite(f.error) else f"{'-':>10}"
-            lines.append(f"{f.stage:<18}{f.wrt:<18}{f.verdict:<14}{f.norm:>10.2g}{error}")
+            norm = f"{f.norm:.2g}" if np.isfinite(f.norm) else "-"
+            error = f"{f.error:.1g}" if np.isfinite(f.error) else "-"
+            lines.append(f"{f.stage:<18}{f.wrt:<18}{f.verdict:<14}{norm:>10}{error:>10}")
         return "\n".join(lines + [""] + [f"- {a}" for a in self.advice or ("nothing to change",)])
 
 
@@ -203,8 +204,7 @@ def _parts(
         "next state": (everywhere, dof),
     }
     parts: dict[str, list[_Part]] = {}
-    for stage, of in exact.items():
-        felt, names = about[stage]
+    for stage, (felt, names) in about.items():  # in the order of a step, which jit has not kept
         parts[stage] = [
             _Part(
                 name,
@@ -213,7 +213,7 @@ def _parts(
                 np.repeat(felt, len(J) // len(felt)),
                 elements.activations(m) if name == "activations" else names,
             )
-            for name, J in of.items()
+            for name, J in exact[stage].items()
             if len(J)
         ]
     return parts
@@ -289,6 +289,7 @@ def _advice(
     broken = [f for f in findings if f.verdict == "not finite"]
     if broken:
         first = broken[0]
+        yield from _bad_leaves(m)
         yield (
             f"{first.stage} by {first.wrt} is the first that is not finite: {first.where}; look at "
             "this element, and report it if the model and state are valid"
@@ -304,6 +305,17 @@ def _advice(
     if any(f.verdict in ("jump nearby", "kink") for f in findings):
         yield from _at_bounds(m, d, h)
     yield from _contact_advice(m, softening, contact)
+
+
+def _bad_leaves(m: mjx.Model) -> Iterator[str]:
+    """Fields of the model that hold NaN or infinity: sums over the tree spread them everywhere."""
+    fields = vars(m) | {f"opt.{name}": value for name, value in vars(m.opt).items()}
+    for name, value in fields.items():
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
+            bad = np.argwhere(~np.isfinite(np.asarray(value)))
+            if bad.size:
+                entry = "".join(f"[{i}]" for i in bad[0])
+                yield f"{name}{entry} of the model is {value[tuple(bad[0])]}: give a finite value"
 
 
 def _at_bounds(m: mjx.Model, d: mjx.Data, h: float) -> Iterator[str]:
