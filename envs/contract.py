@@ -119,8 +119,8 @@ def _data(env: "Env", function: str, got: Any) -> mjx.Data:
     where = f"{type(env).__name__}.{function}"
     if not isinstance(got, mjx.Data):
         raise ValueError(
-            f"{where}: returned {_describe(got)}, expected an mjx.Data; change fields of a state by "
-            f"{'self.blank' if function == 'start' else 'data'}.replace(...) and return the result"
+            f"{where}: returned {_describe(got)}, expected an mjx.Data; return "
+            f"{'self.blank' if function == 'start' else 'data'}.replace(...) with the new fields"
         )
     for name in INPUTS:
         value, like = getattr(got, name), getattr(env.blank, name)
@@ -193,7 +193,7 @@ def _scalar(env: "Env", function: str, got: Any, expected: str, subject: str = "
 
 
 def _ended(env: "Env", got: Any) -> None:
-    if not _is_number(got) or jnp.ndim(got) or jnp.result_type(got) != bool:
+    if not _is_number(got) or jnp.ndim(got) or jnp.result_type(got) != jnp.bool_:
         raise ValueError(
             f"{type(env).__name__}.terminated: returned {_describe(got)}, expected a scalar bool; "
             "compare, as in data.qpos[2] < 0.2, and combine by jnp.any, | and &"
@@ -214,7 +214,7 @@ def _describe(x: Any) -> str:
 
 
 def _listed(noun: str, names: Sequence[str]) -> str:
-    """"actuator a" or "actuators a, b, c and 4 more"."""
+    """ "actuator a" or "actuators a, b, c and 4 more"."""
     shown = ", ".join(repr(name) for name in names[:LISTED])
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{noun}{'s' * (len(names) > 1)} {shown}{more}"

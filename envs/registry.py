@@ -85,8 +85,8 @@ def _load(name: str) -> Any:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # something that the module itself imports
         raise ValueError(
-            f"no module {name!r} in {here} or among the installed ones; expected MODULE:CLASS, such "
-            "as my_tasks:Reacher for the class Reacher in my_tasks.py"
+            f"no module {name!r} in {here} or among the installed ones; expected MODULE:CLASS, "
+            "such as my_tasks:Reacher for the class Reacher in my_tasks.py"
         ) from None
 
 

@@ -15,30 +15,28 @@ dictate every step, and determine parameters to absurd precision. It is held fix
 
 s is the level of the noise as a multiple of the assumed one. It is not known before, and the prior
 must be weighed against the noise there is: data with a hundredth of the assumed noise tell ten
-thousand times as much. The fit first converges with s = 1; then s^2 is estimated at the beginning of
-every further step (`noise_variance`). What the prior itself adds to the misfit does not keep s up:
-along a direction with information h a prior of weight s^2 leaves squares of s^4 h / (h + s^2)^2 u^2,
-at most s^2 u^2 / 4, to be shared by all residuals, so that without noise s^2 shrinks from step to
-step, in the end quadratically, and the prior only decides what the data leave open.
-
-The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
-leaves P equations (multiple shooting: Bock, 1983).
+thousand times as much. The fit first converges with s = 1; then s^2 is estimated at the beginning
+of every further step (`prior_variance`). What the prior itself adds to the misfit does not keep s
+up: along a direction with information h, a prior of weight s^2 leaves squares of
+s^4 h / (h + s^2)^2 u^2, at most s^2 u^2 / 4, to be shared by all residuals, so that without noise
+s^2 shrinks from step to step, in the end quadratically, and the prior only decides what the data
+leave open.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 from mujoco import mjx
 
 import softsim
+from experiments._arrow import Blocks, Reduced, prior_variance, reduce
 from experiments._parameters import Table
 from experiments._sensitivity import push, sweep, vary
 from experiments._trajectories import Windows
@@ -48,22 +46,6 @@ from softsim.integrators import integrate_pos
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
 CHUNK = 128  # windows per call at most; the last call is filled up with copies
 ROUGHLY = 0.02  # steps of 2 %: the misfit is that of a fit, and tells the noise
-ROUNDING = 1e-12  # of the largest information: less is none
-
-
-class Blocks(NamedTuple):
-    """What least squares needs of each of w windows."""
-
-    samples: Float[np.ndarray, "w W"]  # |r_wk|^2
-    variance: Float[np.ndarray, "w W"]  # v_wk
-    offset: Float[np.ndarray, " w"]  # |z_w|^2
-    square: Float[np.ndarray, " w"]  # weighted squares of the residuals, z_w among them
-    residuals: Float[np.ndarray, " w"]  # their number, those of z_w not among them
-    gu: Float[np.ndarray, "w P"]  # gradient of the cost
-    gz: Float[np.ndarray, "w K"]
-    uu: Float[np.ndarray, "w P P"]  # J_u' W J_u, W the weights rho'
-    uz: Float[np.ndarray, "w P K"]
-    zz: Float[np.ndarray, "w K K"]
 
 
 class Problem(eqx.Module):
@@ -234,67 +216,6 @@ def total(problem: Problem, blocks: Blocks, variance: Float[np.ndarray, "w W"]) 
     return cost if np.isfinite(cost) else np.inf
 
 
-class Reduced(NamedTuple):
-    """The normal equations in u alone, and how z follows from them."""
-
-    H: Float[np.ndarray, "P P"]
-    g: Float[np.ndarray, " P"]
-    scores: Float[np.ndarray, "w P"]  # their sum is g
-    back_g: Float[np.ndarray, "w K"]
-    back_u: Float[np.ndarray, "w K P"]
-
-
-def reduce(blocks: Blocks, damping: float) -> Reduced:
-    """Eliminate the initial states; damped as Levenberg and Marquardt do."""
-    diagonal = np.einsum("wkk->wk", blocks.zz)
-    zz = blocks.zz + damping * diagonal[:, :, None] * np.eye(blocks.gz.shape[1])
-    back_g = np.linalg.solve(zz, blocks.gz[..., None])[..., 0]
-    back_u = np.linalg.solve(zz, blocks.uz.swapaxes(1, 2))
-    scores = blocks.gu - np.einsum("wpk,wk->wp", blocks.uz, back_g)
-    H = np.sum(blocks.uu - blocks.uz @ back_u, axis=0)
-    return Reduced(H, scores.sum(axis=0), scores, back_g, back_u)
-
-
-def noise_variance(blocks: Blocks, P: int) -> float:
-    """Variance of white noise in the data, in variances of the assumed one, left by P parameters.
-
-    At least what rounding leaves of the strongest information, so that the prior still decides
-    where the data say nothing.
-    """
-    freedom = max(float(np.sum(blocks.residuals)) - P, 1.0)
-    rounding = ROUNDING * float(np.linalg.eigvalsh(np.sum(blocks.uu, axis=0))[-1])
-    return max(float(np.sum(blocks.square)) / freedom, rounding, np.finfo(float).tiny)
-
-
-def prior_variance(blocks: Blocks, trajectory: Int[np.ndarray, " w"]) -> float:
-    """s^2, against which the prior is weighed: of white noise, or of what trajectories disagree on.
-
-    Where the model is not quite right, errors go together within a trajectory, and counting every
-    sample as new information would silence the prior. The gradients of n trajectories then vary by
-    B instead of s^2 H, and tr(H^-1 B) / P is the s^2 for which they agree on average (the magnitude
-    adjustment of Pauli, Racugno, Ventura: Bayesian composite marginal likelihoods, 2011).
-    """
-    reduced = reduce(blocks, 0.0)
-    P = len(reduced.H)
-    white = noise_variance(blocks, P)
-    n = len(np.unique(trajectory))
-    if n < 2:
-        return white
-    B = between(reduced.scores, trajectory) * n / (n - 1)
-    strength, axes = np.linalg.eigh(reduced.H)
-    seen = strength > ROUNDING * strength[-1]
-    return max(white, float(np.mean((np.diag(axes.T @ B @ axes) / strength)[seen])))
-
-
-def between(
-    scores: Float[np.ndarray, "w P"], trajectory: Int[np.ndarray, " w"]
-) -> Float[np.ndarray, "P P"]:
-    """Sum of squares of the trajectories' gradients about their mean."""
-    groups = [scores[trajectory == i].sum(axis=0) for i in np.unique(trajectory)]
-    apart = np.stack(groups) - np.mean(groups, axis=0)
-    return apart.T @ apart
-
-
 @dataclass
 class Point:
     """Where a minimisation is."""
@@ -318,8 +239,8 @@ def levenberg_marquardt(
 ) -> Iterator[Point]:
     """Points, `start` (or 0) first; done when steps get below `tolerance`.
 
-    Every step lowers the cost for the variances, of the samples and of the noise, at its beginning. Steps are in natural units of the
-    coordinates: 1e-3 is 0.1 % of a positive parameter.
+    Every step lowers the cost for the variances, of the samples and of the noise, at its beginning.
+    Steps are in natural units of the coordinates: 1e-3 is 0.1 % of a positive parameter.
     """
     prior, slope = _prior_functions(problem.table)
     known = False  # whether the noise is estimated: not before the misfit is one of a fit

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from experiments._fitting import ROUNDING, Point, Problem, between, noise_variance, reduce
+from experiments._arrow import ROUNDING, between, noise_variance, reduce
+from experiments._fitting import Point, Problem
 from experiments._parameters import Table
 
 WEAK = 0.3  # standard deviation in natural steps of a coordinate: about 30 %

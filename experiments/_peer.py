@@ -50,8 +50,8 @@ def fit_peer(
 ) -> PeerFit:
     """Fit by finite differences, until the optimiser stops by itself or `iterations` are over.
 
-    The `variance` of the samples, which takes derivatives, and that of the `noise`, against which the
-    prior is weighed, are given.
+    The `variance` of the samples, which takes derivatives, and that of the `noise`, against which
+    the prior is weighed, are given.
     """
     fit = PeerFit("mujoco.minimize")
     residual = _make_residual(problem, windows, jnp.asarray(variance), noise, mj_model, fit)
@@ -98,7 +98,11 @@ def _make_residual(
     @jax.jit
     def prepare(u):
         m = table.insert(model, u)
-        return pick(m), half_sample(m, substeps) * problem.backward, jnp.sqrt(noise) * table.prior(u)
+        return (
+            pick(m),
+            half_sample(m, substeps) * problem.backward,
+            jnp.sqrt(noise) * table.prior(u),
+        )
 
     @jax.jit
     def compare(seen):

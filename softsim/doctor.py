@@ -295,7 +295,10 @@ def _advice(
             "this element, and report it if the model and state are valid"
         )
     for verdict, words in (
-        ("off", "differences settle on another value than the derivative, which is wrong; report it"),
+        (
+            "off",
+            "differences settle on another value than the derivative, which is wrong; report it",
+        ),
         ("jump nearby", "the value itself jumps here: soften `collision` and `mask`"),
         ("kink", "the slopes on both sides of this state differ, the derivative is one-sided"),
     ):

@@ -84,9 +84,9 @@ def test_a_bound_is_a_kink_by_name(links, condition, wrt, verdicts, named, bound
         ("dof_damping", 1, (
             "dof_damping[1] of the model is nan: give a finite value",
             "smooth forces by position is the first that is not finite: the value itself, forces "
-            'of joint "lower"; look at this element, and report it if the model and state are valid',
+            'of joint "lower"; look at this element',
         )),
-        ("body_pos", (3, 1), ("body_pos[3][1] of the model is nan", "poses by position is the first")),
+        ("body_pos", (3, 1), ("body_pos[3][1] of the model is nan", "poses by position is the")),
     ],
 )  # fmt: skip
 def test_the_cause_of_a_nan_is_named(links, field: str, entry, advice: tuple[str, ...]) -> None:
