@@ -76,7 +76,8 @@ def prior_variance(blocks: Blocks, trajectory: Int[np.ndarray, " w"]) -> float:
     B = between(reduced.scores, trajectory) * n / (n - 1)
     strength, axes = np.linalg.eigh(reduced.H)
     seen = strength > ROUNDING * strength[-1]
-    return max(white, float(np.mean((np.diag(axes.T @ B @ axes) / strength)[seen])))
+    ratios = np.diag(axes.T @ B @ axes)[seen] / strength[seen]
+    return max(white, float(np.mean(ratios)) if ratios.size else 0.0)
 
 
 def between(

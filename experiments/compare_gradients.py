@@ -341,11 +341,12 @@ def main(args: Args) -> None:
 
         problem = make_problem(args)
         _run.open_folder(args.out)
+        said: list[str] = []
         for results in compute(args, problem, say):
-            said = write_results(args, problem, results)
+            before, said = len(said), write_results(args, problem, results)
+            print("\n".join(said[before:]), end="\n" * (len(said) > before), flush=True)
             bar.update(task, advance=1)
         bar.update(task, status="")
-    print("\n".join(said))
     print(f"Written to {args.out}: metrics.json, gradients.csv, gradients.png")
 
 

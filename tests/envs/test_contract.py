@@ -32,7 +32,7 @@ class Right(envs.Env):
         return jnp.concatenate([data.qpos, data.qvel])
 
     def reward(self, before, action, after, info):
-        return {"low": -self.weight * after.qpos[0] ** 2, "effort": -action[0] ** 2, "alive": 1}
+        return {"low": -self.weight * after.qpos[0] ** 2, "effort": -(action[0] ** 2), "alive": 1}
 
 
 def variant(**functions) -> type[envs.Env]:
@@ -49,7 +49,8 @@ def test_a_right_task_is_accepted() -> None:
     limited = lambda self, data: data.qpos[0] < 2
     own = lambda self, data, action, info: data.replace(ctrl=3 * action + info["bias"])
     drawn = lambda self, key: {"bias": jax.random.normal(key, (1,))}
-    task = variant(terminated=limited, act=own, task=drawn, load=loads(MOTOR.replace("ctrl", "for")))
+    motor = loads('<motor joint="hinge"/>')
+    task = variant(terminated=limited, act=own, task=drawn, load=motor)
     assert task.create().action_size == 1
 
 
@@ -110,8 +111,6 @@ def test_what_is_missing_is_named(name: str) -> None:
 def test_a_draw_that_does_not_fit_is_refused(draw) -> None:
     with pytest.raises(ValueError, match="values drawn for 'body_mass' are .*, expected float64"):
         Right.create(randomize={"body_mass": draw})
-
-
 
 
 def test_a_task_of_ones_own_is_found_in_the_current_folder(
