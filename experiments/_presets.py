@@ -99,8 +99,8 @@ def defaults(env: str, algo: str) -> tuple[dict[str, Any], dict[str, Any], dict[
         ValueError: no such environment; lists those there are.
     """
     if ":" not in env and env not in envs.names():
-        own = "a task of your own is MODULE:CLASS"
-        raise ValueError(f"--env {env}: there are {', '.join(envs.names())}; {own}")
+        there = f"{', '.join(envs.names())}; a task of your own is MODULE:CLASS"
+        raise ValueError(f"--env {env}: there are {there}")
     envs.find(env)
     table = DEFAULTS.get(env, {})
     own = table.get("all", {}) | table.get(algo, {})

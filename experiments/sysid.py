@@ -69,22 +69,23 @@ class Args:
     damping, armature, frictionloss, stiffness. Actuators: gain. The world: gravity, tilt,
     length_scale. Or any float field that is written to MJCF, as FIELD:ELEMENT[i]"""
     start: dict[str, float] = field(default_factory=dict)
-    """values to start from instead of the model's: NAME VALUE ..."""
+    """the fit starts from these values instead of the model's: NAME VALUE ..."""
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """intervals for values: NAME LOW HIGH ..."""
+    """values stay within these intervals: NAME LOW HIGH ..."""
     prior: dict[str, float] = field(default_factory=dict)
-    """standard deviation of what is known before: NAME RELATIVE ...; the default fit takes the
-    published size of the cube to be right to 0.5 %"""
+    """what is known before: the relative standard deviation of a parameter about its start, NAME
+    RELATIVE ...; the default fit takes the published size of the cube to be right to 0.5 %"""
     default_prior: float = 1.0
-    """the same for all other parameters: 1 is a factor of e for positive ones"""
+    """standard deviation of all other parameters about their start: 1 is a factor of e for positive
+    ones. It decides only what the data leave open"""
     fit: int = 128
-    """trajectories to fit, chosen at random"""
+    """this many trajectories are fitted, chosen at random"""
     judge: int = 100
-    """other trajectories to judge the fit by, chosen at random"""
+    """this many other trajectories judge the fit, chosen at random"""
     window: int = 100
-    """samples in a window; 0: whole trajectories. Shorter ones forget chaos sooner"""
+    """samples in a window; 0: whole trajectories. Shorter windows end before chaos has grown"""
     windows: Literal["first", "all"] = "first"
-    """only the first window of each trajectory, whose start is often known best, or all"""
+    """fit only the first window of each trajectory, whose start is often known best, or all"""
     states: Literal["auto", "measured", "estimated"] = "auto"
     """where windows begin: at the measured state, or at one near it that is estimated too; auto
     estimates it if no velocities were recorded, and then takes nothing about them for known"""
@@ -94,30 +95,36 @@ class Args:
     """free bodies start with the velocity of a parabola through the rows before their first contact
     instead of the recorded one"""
     noise: tuple[float, float] = (0.003, 2.0)
-    """assumed of positions, m and degrees; the level is estimated, only the ratio matters"""
+    """standard deviation assumed of positions, m and degrees. Only the ratio matters: the level is
+    estimated"""
     velocity_noise: tuple[float, float] = (0.02, 10.0)
-    """of measured velocities, m/s and degrees/s; for estimated states"""
+    """standard deviation assumed of recorded velocities, m/s and degrees/s, where the initial
+    states are estimated"""
     robust: float = 2.0
-    """error of a sample, in noise, from which the cost grows only as its logarithm"""
+    """from this error on, in standard deviations of the noise, a sample counts only as a
+    logarithm"""
     spread: float = 0.2
-    """of parameters between trajectories: 0.2 is 20 %. Keeps chaotic samples from dictating"""
+    """parameters are taken to differ by this share from trajectory to trajectory (0.2 is 20 %), so
+    that chaotic samples do not dictate the fit"""
     optimiser: Literal["lm", "adam"] = "lm"
-    """Levenberg-Marquardt; or Adam on random chunks, for large sets"""
+    """lm: Levenberg-Marquardt; adam: Adam on random chunks of the data, for large sets"""
     iterations: int = 30
-    """at most"""
+    """the fit stops after this many steps if it has not converged before"""
     rate: float = 0.1
-    """of Adam, at first"""
+    """learning rate of Adam at the start; it falls as the root of the number of steps"""
     refine: int = 0
-    """evaluations of a search on the judged error itself, from the fit on, in MuJoCo C; 0: none"""
+    """after the fit, search on the judged error itself in MuJoCo C, for this many evaluations; 0:
+    no search"""
     peer: bool = False
     """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
     hindsight: bool = False
-    """also judge each trajectory by the best value of each parameter for it alone, and all of them
-    by the values that a search on them finds: floors, which no fit to other trajectories beats"""
+    """also find floors that no fit to other trajectories beats: the error of each judged trajectory
+    with the best value of each parameter for it alone, and of all of them with the values that a
+    search on them finds"""
     seed: int = 0
-    """of the choice of trajectories"""
+    """random seed of the choice of trajectories"""
     quick: bool = False
-    """few trajectories and iterations, to see that everything works"""
+    """take few trajectories and iterations, to see that everything works"""
 
     def __post_init__(self) -> None:
         for name in ("fit", "iterations", "robust", "rate", "default_prior"):

@@ -50,36 +50,39 @@ class Args:
     seed: int = 0
     """the first random seed"""
     seeds: int = 1
-    """trainings at once, with consecutive seeds"""
+    """train this many policies at once, with consecutive seeds"""
     iterations: int | None = None
-    """updates of the policy"""
+    """the policy is updated this many times"""
     num_envs: int | None = None
-    """environments at once, per seed"""
+    """every seed runs this many environments at once"""
     horizon: int | None = None
-    """steps per update and environment"""
+    """every update simulates this many steps of each environment"""
     actor_rate: float | None = None
-    """learning rate of the policy at first"""
+    """learning rate of the policy at the start"""
     softening: str | None = None
     """hard, soft, or straight_through (hard values, soft derivatives)"""
     softness: float | None = None
-    """width of the switches between features of shapes, relative to their size"""
+    """soft switches between features of shapes have this width, relative to their size"""
     reach: float | None = None
-    """m, contact from a distance"""
+    """soft contacts are felt from this distance, m"""
     anneal: float | None = None
-    """share of softness and reach left at the end of the training"""
+    """this share of softness and reach is left at the end of the training"""
     estimator: str | None = None
-    """of SHAC's policy gradient: first, zeroth (no physics derivative), mixed"""
+    """how SHAC estimates the gradient of the policy: first (through the physics), zeroth (no
+    derivative of the physics), mixed"""
     randomize: dict[str, float] = field(default_factory=dict)
     """leaves of the model that vary from episode to episode in training, LEAF SHARE ...: every
-    entry is multiplied by its own factor from 1 - SHARE to 1 + SHARE. Evaluation is without"""
+    entry is multiplied by its own factor from 1 - SHARE to 1 + SHARE. Evaluation does not vary
+    them"""
     fading: float | None = None
-    """SHAC: width in which failing is smoothed, in the derivative only; 0: it has no derivative"""
+    """SHAC smooths the end of failing episodes over this width, in the derivative only; 0: failing
+    has no derivative"""
     eval_every: int = 20
-    """updates between evaluations; a checkpoint is written with each"""
+    """the policy is evaluated, and a checkpoint written, after this many updates"""
     eval_envs: int = 16
-    """episodes per evaluation and seed"""
+    """an evaluation runs this many episodes per seed"""
     check_episodes: int = 4
-    """episodes of the final check in MuJoCo C"""
+    """the final check in MuJoCo C runs this many episodes"""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "eval_every", "eval_envs", "check_episodes"):

@@ -9,7 +9,7 @@ inactive rows and distant contacts, must be finite but may bend and jump.
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -191,13 +191,13 @@ def _parts(
     values = {stage: {n: np.asarray(v) for n, v in of.items()} for stage, of in moved.items()}
     edge = np.asarray(contact.includemargin) + float(softening.reach)
     near = values["contacts"]["distances"] < edge
-    near = (near | (values["contacts"]["weights"] > 0)).any(axis=0)
-    active = (values["constraint rows"]["regularisations"] > 0).any(axis=0)
+    felt_contact = np.any(near | (values["contacts"]["weights"] > 0), axis=0)
+    active = np.any(values["constraint rows"]["regularisations"] > 0, axis=0)
     everywhere = np.ones(1, bool)
     dof = elements.dofs(m)
-    about: dict[str, tuple[np.ndarray, list[str]]] = {
+    about: dict[str, tuple[Any, list[str]]] = {
         "poses": (everywhere, elements.bodies(m)),
-        "contacts": (near, elements.geom_pairs(m, np.asarray(contact.geom))),
+        "contacts": (felt_contact, elements.geom_pairs(m, np.asarray(contact.geom))),
         "constraint rows": (active, elements.rows(np.asarray(d._impl.efc_type))),
         "smooth forces": (everywhere, dof),
         "acceleration": (everywhere, dof),
@@ -241,7 +241,12 @@ def _find(
         seen, exact = p.seen.select(inputs, p.felt), p.exact[p.felt][:, inputs]
         judged.append(differences.judge(exact, seen, h, steepest, tolerance))
     error = max(float(np.max(j.miss, initial=0.0)) / j.scale if j.scale else 0.0 for j in judged)
-    for verdict, which in (("off", "off"), ("jump nearby", "jump"), ("kink", "kink")):
+    order: tuple[tuple[Verdict, str], ...] = (
+        ("off", "off"),
+        ("jump nearby", "jump"),
+        ("kink", "kink"),
+    )
+    for verdict, which in order:
         for p, j in zip(parts, judged):
             found = getattr(j, which)
             if found.any():

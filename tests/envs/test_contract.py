@@ -109,7 +109,7 @@ def test_what_is_missing_is_named(name: str) -> None:
     "draw", [lambda k, x: x[0], lambda k, x: jnp.ones(3), lambda k, x: x.astype(int)]
 )
 def test_a_draw_that_does_not_fit_is_refused(draw) -> None:
-    with pytest.raises(ValueError, match="values drawn for 'body_mass' are .*, expected float64"):
+    with pytest.raises(ValueError, match=r"values drawn for 'body_mass' are .*, expected float64"):
         Right.create(randomize={"body_mass": draw})
 
 

@@ -26,7 +26,8 @@ SCENE = """
     </body>
   </worldbody>
   <actuator> <motor name="push" joint="swing"/> </actuator>
-  <keyframe> <key name="good"/> <key name="pushed" ctrl="0.4"/> <key name="bad" qpos="nan 0 .1 1 0 0 0 0 1 0 0 0"/> </keyframe>
+  <keyframe> <key name="good"/> <key name="pushed" ctrl="0.4"/>
+    <key name="bad" qpos="nan 0 .1 1 0 0 0 0 1 0 0 0"/> </keyframe>
 </mujoco>
 """
 

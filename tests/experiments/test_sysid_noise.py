@@ -40,7 +40,7 @@ def fit():
             data.ctrl[:] = [3.0, 1.0] * np.sin(rate * 0.02 * k + phase)
             rows.append(np.concatenate([data.qpos, data.qvel, data.ctrl]))
             mujoco.mj_step(model, data, SUBSTEPS)
-    qpos, qvel, ctrl = np.split(np.array(rows), [2, 4], axis=1)
+    qpos, _, ctrl = np.split(np.array(rows), [2, 4], axis=1)
     wrong = mujoco.MjModel.from_xml_string(ARM.format(**START))
     args = Args(Path("arm.npz"), parameters=NAMES, velocity="instant")
     program = {}
@@ -73,7 +73,7 @@ def test_an_arm_is_recovered_at_any_noise_by_the_default_prior(fit, noise: float
 
 
 def toy(generator, prior: float, noise: float, trajectories: int, spread: float = 0.0):
-    """Linear data of three coordinates, the last of which does nothing; a table and an evaluator."""
+    """Linear data of three coordinates, the last of which does nothing, and how to fit them."""
     J = generator.normal(size=(trajectories, 30, 3)) * [1.0, 0.1, 0.0]
     true = np.array([1.0, -2.0, 0.0]) + spread * generator.normal(size=(trajectories, 3))
     data = np.einsum("wkp,wp->wk", J, true) + noise * generator.normal(size=J.shape[:2])
