@@ -12,6 +12,13 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from mujoco import mjx
 
 import softsim
+from envs.contract import (
+    check_actuators,
+    check_defined,
+    check_draws,
+    check_loaded,
+    check_task,
+)
 from envs.randomize import Draw, Randomization
 
 Self = TypeVar("Self", bound="Env")
@@ -99,7 +106,7 @@ class Env:
         options: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Self:
-        """Build the environment.
+        """Build the environment, and check once what the functions of the task return.
 
         Args:
             softening: of the physics; default: hard.
@@ -110,8 +117,11 @@ class Env:
             fields: any attribute of the class, such as `frame_skip` or a weight of the reward.
 
         Raises:
-            ValueError: no such field, option or leaf; lists those there are.
+            ValueError: no such field, option or leaf (lists those there are); or a function of the
+                task is missing or returns what cannot be used (names it, what it returned, what
+                was expected and the remedy); or the default `act` would not move an actuator.
         """
+        check_defined(cls, Env)
         fixed = ("mj_model", "model", "blank", "softening", "randomization")
         known = [f.name for f in dataclasses.fields(cls) if f.name not in fixed]
         for name in fields:
@@ -121,6 +131,7 @@ class Env:
             if fields.get(name, 1) < 1:
                 raise ValueError(f"{name}: got {fields[name]}, expected at least 1")
         mj_model = cls.load()
+        check_loaded(cls, mj_model)
         for name, value in (options or {}).items():
             _set_option(mj_model, name, value)
         model = softsim.put_model(mj_model)
@@ -131,6 +142,9 @@ class Env:
             softening=softsim.Softening.hard() if softening is None else softening,
             **fields,
         )
+        if cls.act is Env.act:
+            check_actuators(env)
+        check_task(env)
         return env.with_randomization(randomize or {})
 
     @staticmethod
@@ -244,11 +258,13 @@ class Env:
         """The same environment with these leaves of its model drawn for every episode.
 
         Raises:
-            ValueError: no such leaf; lists those there are.
+            ValueError: no such leaf (lists those there are), or what is drawn does not fit it.
         """
         for path in randomize:
             _check_leaf(self.model, path)
-        return dataclasses.replace(self, randomization=tuple(randomize.items()))
+        env = dataclasses.replace(self, randomization=tuple(randomize.items()))
+        check_draws(env)
+        return env
 
     def _with(self: Self, leaves: dict[str, Array]) -> Self:
         """The same environment with some leaves of its model replaced."""

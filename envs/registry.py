@@ -1,5 +1,9 @@
-"""All environments by name."""
+"""All environments by name, and tasks of one's own by module and class."""
 
+import importlib
+import inspect
+import os
+import sys
 from typing import Any
 
 import softsim
@@ -40,12 +44,57 @@ def names() -> tuple[str, ...]:
     return tuple(ENVS)
 
 
-def make(name: str, softening: softsim.Softening | None = None, **overrides: Any) -> Env:
-    """Build an environment by name; `overrides` as in `Env.create`.
+def find(name: str) -> type[Env]:
+    """The class of an environment.
+
+    Args:
+        name: one of `names()`, or MODULE:CLASS for a task of your own, with the module in the
+            current folder or installed.
 
     Raises:
-        ValueError: no such environment (lists those there are), setting or option.
+        ValueError: no such environment (lists those there are), module or class.
     """
-    if name not in ENVS:
-        raise ValueError(f"no environment {name!r}; there are {', '.join(ENVS)}")
-    return ENVS[name].create(softening, **overrides)
+    if name in ENVS:
+        return ENVS[name]
+    if ":" not in name:
+        raise ValueError(
+            f"no environment {name!r}; there are {', '.join(ENVS)}; "
+            "a task of your own is MODULE:CLASS"
+        )
+    module_name, _, class_name = name.partition(":")
+    module = _load(module_name)
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, Env)):
+        tasks = [k for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, Env)]
+        own = ", ".join(k for k in tasks if k != "Env") or "none"
+        raise ValueError(
+            f"{name!r}: {class_name!r} is no class in {module_name} that is derived from envs.Env; "
+            f"there is {own}"
+        )
+    return found
+
+
+def _load(name: str) -> Any:
+    """A module, in the current folder too, however Python was started."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports
+        raise ValueError(
+            f"no module {name!r} in {here} or among the installed ones; expected MODULE:CLASS, "
+            "such as my_tasks:Reacher for the class Reacher in my_tasks.py"
+        ) from None
+
+
+def make(name: str, softening: softsim.Softening | None = None, **overrides: Any) -> Env:
+    """Build an environment by name (as in `find`); `overrides` as in `Env.create`.
+
+    Raises:
+        ValueError: no such environment (lists those there are), setting or option, or a task that
+            returns what cannot be used.
+    """
+    return find(name).create(softening, **overrides)

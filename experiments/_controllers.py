@@ -21,8 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import softsim
 from envs import Env
-from softsim.integrators import difference_pos
-from softsim.integrators import integrate_pos
+from softsim.integrators import difference_pos, integrate_pos
 
 GRADIENT_COST = 4
 STRETCH = np.array([0.25, 1.0, 4.0])  # of the last good length

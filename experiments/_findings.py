@@ -23,6 +23,7 @@ def findings(
     curves: dict[str, Curve],
     differences: Float[np.ndarray, " points"],
     reference: Curve,
+    unit: str = "",
     causes: tuple[str, ...] = (),
 ) -> list[str]:
     """One sentence per finding, method by method.
@@ -32,39 +33,52 @@ def findings(
         curves: by method; "hard" or any other name.
         differences: central differences of the hard outcome.
         reference: the finely stepped outcome and its central differences.
+        unit: of the input; the outcome is a length in m.
         causes: what is known to spoil all of them; said first.
     """
     slope = typical_slope(x, reference)
     sentences = list(causes)
     for name, curve in curves.items():
-        sentences += [f"{name}: {text}" for text in _about(x, curve, differences, reference, slope)]
+        sentences += [
+            f"{name}: {text}" for text in _about(x, curve, differences, reference, slope, unit)
+        ]
     return sentences
 
 
 def _about(
-    x: np.ndarray, curve: Curve, differences: np.ndarray, reference: Curve, slope: float
+    x: np.ndarray,
+    curve: Curve,
+    differences: np.ndarray,
+    reference: Curve,
+    slope: float,
+    unit: str,
 ) -> list[str]:
+    where = f" {unit}" if unit else ""
     bad = ~np.isfinite(curve.gradient)
     if bad.any():
-        return [f"the gradient is not finite for {intervals(x, bad)}."]
+        return [f"the gradient is not finite for {intervals(x, bad)}{where}."]
     if slope == 0:
         return ["the outcome does not depend on the input in this range."]
     texts = []
     still = vanished(curve.gradient, slope)
     if still.any():
-        texts.append(f"the gradient vanishes for {intervals(x, still)}.")
+        texts.append(f"the gradient vanishes for {intervals(x, still)}{where}.")
     jumps = np.flatnonzero(jumped(curve.gradient))
     if jumps.size:
         size = np.abs(np.diff(curve.gradient))[jumps].max()
+        per = f" m per {unit}" if unit else ""
         places = ", ".join(f"{(x[i] + x[i + 1]) / 2:.4g}" for i in jumps[:6])
         more = f" and {jumps.size - 6} more" if jumps.size > 6 else ""
-        texts.append(f"the gradient jumps near {places}{more} (by up to {size:.3g}).")
-    texts.append(_distance("finite differences of the hard outcome", x, curve, differences, slope))
-    texts.append(_distance("the finely stepped reference", x, curve, reference.gradient, slope))
+        texts.append(f"the gradient jumps near {places}{where}{more} (by up to {size:.3g}{per}).")
+    hard, fine = "finite differences of the hard outcome", "the finely stepped reference"
+    texts.append(_distance(hard, x, curve, differences, slope, where))
+    texts.append(_distance(fine, x, curve, reference.gradient, slope, where))
     return texts
 
 
-def _distance(what: str, x: np.ndarray, curve: Curve, other: np.ndarray, slope: float) -> str:
+def _distance(
+    what: str, x: np.ndarray, curve: Curve, other: np.ndarray, slope: float, unit: str
+) -> str:
     apart = np.abs(curve.gradient - other)
     share = np.median(apart) / slope
     far = apart > FAR * slope
@@ -76,7 +90,7 @@ def _distance(what: str, x: np.ndarray, curve: Curve, other: np.ndarray, slope: 
     sign = f", with the wrong sign at {np.mean(wrong & far):.0%}" if (wrong & far).any() else ""
     return (
         f"disagrees with {what} at {np.mean(far):.0%} of the values{sign} "
-        f"(median difference {share:.1e} of the typical slope; {intervals(x, far)})."
+        f"(median difference {share:.1e} of the typical slope; {intervals(x, far)}{unit})."
     )
 
 

@@ -2,7 +2,7 @@
 
 For parameters u (P,) and, if the initial states are estimated too, their offsets z (w, K), the cost
 
-    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2 / v_wk) + |z_w|^2 ) + 1/2 |prior(u)|^2
+    1/2 sum_w ( sum_k rho(|r_wk(u, z_w)|^2 / v_wk) + |z_w|^2 ) + 1/2 s^2 |prior(u)|^2
 
 is minimised. r_wk holds the errors at sample k of window w in standard deviations of the noise, z_w
 how far the initial state of the window is from the measured one, likewise. rho is Cauchy's,
@@ -13,15 +13,20 @@ v_wk = 1 + spread^2 |dr_wk/du|^2 / nv is the variance that parameters which diff
 trajectory to trajectory would add. Without it the few chaotic samples with enormous derivatives
 dictate every step, and determine parameters to absurd precision. It is held fixed within a step.
 
-The normal equations have the shape of an arrow: windows meet in u alone. Eliminating every z_w
-leaves P equations (multiple shooting: Bock, 1983).
+s is the level of the noise as a multiple of the assumed one. It is not known before, and the prior
+must be weighed against the noise there is: data with a hundredth of the assumed noise tell ten
+thousand times as much. The fit first converges with s = 1; then s^2 is estimated at the beginning
+of every further step (`prior_variance`). What the prior itself adds to the misfit does not keep s
+up: along a direction with information h, a prior of weight s^2 leaves squares of
+s^4 h / (h + s^2)^2 u^2, at most s^2 u^2 / 4, to be shared by all residuals, so that without noise
+s^2 shrinks from step to step, in the end quadratically, and the prior only decides what the data
+leave open.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -31,29 +36,15 @@ from jaxtyping import Array, Bool, Float
 from mujoco import mjx
 
 import softsim
+from experiments._arrow import Blocks, Reduced, prior_variance, reduce
 from experiments._parameters import Table
 from experiments._sensitivity import push, sweep, vary
 from experiments._trajectories import Windows
-from softsim.integrators import difference_pos
-from softsim.integrators import integrate_pos
+from softsim.integrators import difference_pos, integrate_pos
 
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
 CHUNK = 128  # windows per call at most; the last call is filled up with copies
-
-
-class Blocks(NamedTuple):
-    """What least squares needs of each of w windows."""
-
-    samples: Float[np.ndarray, "w W"]  # |r_wk|^2
-    variance: Float[np.ndarray, "w W"]  # v_wk
-    offset: Float[np.ndarray, " w"]  # |z_w|^2
-    square: Float[np.ndarray, " w"]  # weighted squares of the residuals, z_w among them
-    residuals: Float[np.ndarray, " w"]  # their number, those of z_w not among them
-    gu: Float[np.ndarray, "w P"]  # gradient of the cost
-    gz: Float[np.ndarray, "w K"]
-    uu: Float[np.ndarray, "w P P"]  # J_u' W J_u, W the weights rho'
-    uz: Float[np.ndarray, "w P K"]
-    zz: Float[np.ndarray, "w K K"]
+ROUGHLY = 0.02  # steps of 2 %: the misfit is that of a fit, and tells the noise
 
 
 class Problem(eqx.Module):
@@ -224,27 +215,6 @@ def total(problem: Problem, blocks: Blocks, variance: Float[np.ndarray, "w W"]) 
     return cost if np.isfinite(cost) else np.inf
 
 
-class Reduced(NamedTuple):
-    """The normal equations in u alone, and how z follows from them."""
-
-    H: Float[np.ndarray, "P P"]
-    g: Float[np.ndarray, " P"]
-    scores: Float[np.ndarray, "w P"]  # their sum is g
-    back_g: Float[np.ndarray, "w K"]
-    back_u: Float[np.ndarray, "w K P"]
-
-
-def reduce(blocks: Blocks, damping: float) -> Reduced:
-    """Eliminate the initial states; damped as Levenberg and Marquardt do."""
-    diagonal = np.einsum("wkk->wk", blocks.zz)
-    zz = blocks.zz + damping * diagonal[:, :, None] * np.eye(blocks.gz.shape[1])
-    back_g = np.linalg.solve(zz, blocks.gz[..., None])[..., 0]
-    back_u = np.linalg.solve(zz, blocks.uz.swapaxes(1, 2))
-    scores = blocks.gu - np.einsum("wpk,wk->wp", blocks.uz, back_g)
-    H = np.sum(blocks.uu - blocks.uz @ back_u, axis=0)
-    return Reduced(H, scores.sum(axis=0), scores, back_g, back_u)
-
-
 @dataclass
 class Point:
     """Where a minimisation is."""
@@ -253,6 +223,7 @@ class Point:
     z: Float[np.ndarray, "w K"]
     blocks: Blocks
     cost: float
+    noise: float  # s^2, against which the prior is weighed
     evaluations: int  # passes over the windows, each giving errors and Jacobian at once
     done: bool = False
     stalled: bool = False  # done because no step, however short, lowers the cost
@@ -267,10 +238,11 @@ def levenberg_marquardt(
 ) -> Iterator[Point]:
     """Points, `start` (or 0) first; done when steps get below `tolerance`.
 
-    Every step lowers the cost for the variances at its beginning. Steps are in natural units of the
-    coordinates: 1e-3 is 0.1 % of a positive parameter.
+    Every step lowers the cost for the variances, of the samples and of the noise, at its beginning.
+    Steps are in natural units of the coordinates: 1e-3 is 0.1 % of a positive parameter.
     """
     prior, slope = _prior_functions(problem.table)
+    known = False  # whether the noise is estimated: not before the misfit is one of a fit
     u = np.zeros(problem.table.size) if start is None else start
     z = np.zeros((len(windows.mask), problem.state_noise.size))
     blocks = evaluate(u, z, windows)
@@ -281,24 +253,31 @@ def levenberg_marquardt(
     done = stalled = False
     while True:
         variance = blocks.variance
-        cost = total(problem, blocks, variance) + prior_cost(u)
-        yield Point(u, z, blocks, cost, evaluations, done, stalled)
+        noise = prior_variance(blocks, windows.trajectory) if known else 1.0
+        cost = total(problem, blocks, variance) + noise * prior_cost(u)
+        yield Point(u, z, blocks, cost, noise, evaluations, done, stalled)
         if done:
             return
-        accepted, ordinary, rise = False, damping, 8.0
-        while not accepted and not done:
-            du, dz, expected = _step(reduce(blocks, damping), slope(u), prior(u), damping)
+        accepted, small, ordinary, rise = False, False, damping, 8.0
+        while not accepted and not small:
+            scale = np.sqrt(noise)
+            du, dz, expected = _step(
+                reduce(blocks, damping), scale * slope(u), scale * prior(u), damping
+            )
             tried = evaluate(u + du, z + dz, windows)
             evaluations += 1
-            gain = cost - total(problem, tried, variance) - prior_cost(u + du)
+            gain = cost - total(problem, tried, variance) - noise * prior_cost(u + du)
             accepted = gain > 0
-            done = float(np.max(np.abs(du))) < tolerance
-            stalled = done and not accepted and damping > ordinary
+            small = float(np.max(np.abs(du))) < (tolerance if known else ROUGHLY)
             good = gain > 0.5 * expected
             damping = max(1e-9, damping / 8.0) if good else damping if accepted else damping * rise
             rise *= 4.0  # ever faster, as after Nielsen (1999): each try costs a pass over the data
+        done, known = small and known, small or known
+        stalled = done and not accepted and damping > ordinary
         if accepted:
             u, z, blocks = u + du, z + dz, tried
+        elif not done:
+            damping = ordinary  # a step that the weaker prior allows has not been tried yet
 
 
 def _step(
@@ -330,10 +309,12 @@ def adam(
         some = Windows(*(np.asarray(x)[index] for x in windows))
         blocks = evaluate(u, z[index], some)
         step += 1
-        yield Point(u, z, blocks, total(problem, blocks, blocks.variance) * n / size, step)
+        cost = total(problem, blocks, blocks.variance)
+        noise = prior_variance(blocks, some.trajectory)
+        yield Point(u, z, blocks, cost * n / size, noise, step)
         reduced = reduce(blocks, 1e-3)
         z[index] -= reduced.back_g
-        gradient = reduced.g + slope(u).T @ prior(u) * size / n
+        gradient = reduced.g + noise * slope(u).T @ prior(u) * size / n
         if not np.isfinite(gradient).all():
             raise ValueError(
                 f"step {step} of Adam at rate {rate}: the gradient is not finite, so the motion "

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from experiments._fitting import Point, Problem, reduce
+from experiments._arrow import ROUNDING, between, noise_variance, reduce
+from experiments._fitting import Point, Problem
 from experiments._parameters import Table
 
 WEAK = 0.3  # standard deviation in natural steps of a coordinate: about 30 %
-ROUNDING = 1e-12  # of the largest information: less is none
 ALIKE = 0.97  # correlation from which two parameters are hard to tell apart
 
 
@@ -49,16 +49,14 @@ def certainty(problem: Problem, point: Point, trajectory: np.ndarray) -> Certain
     table = problem.table
     reduced = reduce(point.blocks, 0.0)
     slope = np.asarray(jax.jacfwd(table.prior)(point.u))
-    freedom = float(np.sum(point.blocks.residuals)) - point.u.size
-    noise2 = float(np.sum(point.blocks.square)) / max(freedom, 1.0)
+    noise2 = noise_variance(point.blocks, point.u.size)
     information = reduced.H / noise2
     # with the prior, so that what the data ignore gets the prior's width instead of an error
     covariance = np.linalg.inv(information + slope.T @ slope)
-    groups = np.unique(trajectory)
-    spare = max(len(groups) - point.u.size, 1)
-    scores = np.stack([reduced.scores[trajectory == i].sum(axis=0) for i in groups]) / noise2
-    scores -= scores.mean(axis=0)
-    spread = covariance @ (len(groups) / spare * scores.T @ scores) @ covariance
+    n = len(np.unique(trajectory))
+    spare = max(n - point.u.size, 1)
+    scatter = between(reduced.scores / noise2, trajectory)
+    spread = covariance @ (n / spare * scatter) @ covariance
     white, sandwich = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(spread))
     # few trajectories estimate the spread badly; Student's quantile allows for that
     half = np.maximum(stats.norm.ppf(0.975) * white, stats.t.ppf(0.975, spare) * sandwich)

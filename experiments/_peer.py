@@ -44,15 +44,17 @@ def fit_peer(
     problem: Problem,
     windows: Windows,
     variance: Float[np.ndarray, "w W"],
+    noise: float,
     mj_model: mujoco.MjModel,
     iterations: int,
 ) -> PeerFit:
     """Fit by finite differences, until the optimiser stops by itself or `iterations` are over.
 
-    `variance` of the samples is given, as it takes derivatives.
+    The `variance` of the samples, which takes derivatives, and that of the `noise`, against which
+    the prior is weighed, are given.
     """
     fit = PeerFit("mujoco.minimize")
-    residual = _make_residual(problem, windows, jnp.asarray(variance), mj_model, fit)
+    residual = _make_residual(problem, windows, jnp.asarray(variance), noise, mj_model, fit)
     P = problem.table.size
     begin = time.perf_counter()
     sysid = _find_sysid()
@@ -83,7 +85,12 @@ def _find_sysid():
 
 
 def _make_residual(
-    problem: Problem, windows: Windows, variance: Array, mj_model: mujoco.MjModel, fit: PeerFit
+    problem: Problem,
+    windows: Windows,
+    variance: Array,
+    noise: float,
+    mj_model: mujoco.MjModel,
+    fit: PeerFit,
 ):
     """A function of coordinates (P,) or, for finite differences, of several columns (P, k)."""
     table, model, substeps = problem.table, problem.model, problem.substeps
@@ -91,7 +98,11 @@ def _make_residual(
     @jax.jit
     def prepare(u):
         m = table.insert(model, u)
-        return pick(m), half_sample(m, substeps) * problem.backward, table.prior(u)
+        return (
+            pick(m),
+            half_sample(m, substeps) * problem.backward,
+            jnp.sqrt(noise) * table.prior(u),
+        )
 
     @jax.jit
     def compare(seen):

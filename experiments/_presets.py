@@ -93,11 +93,15 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
 def defaults(env: str, algo: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Settings of an environment, of an algorithm on it, and of its softness.
 
+    A task that is not in the table gets the defaults of its class and of the algorithm.
+
     Raises:
         ValueError: no such environment; lists those there are.
     """
-    if env not in envs.names():
-        raise ValueError(f"--env {env}: there are {', '.join(envs.names())}")
-    table = DEFAULTS[env]
+    if ":" not in env and env not in envs.names():
+        there = f"{', '.join(envs.names())}; a task of your own is MODULE:CLASS"
+        raise ValueError(f"--env {env}: there are {there}")
+    envs.find(env)
+    table = DEFAULTS.get(env, {})
     own = table.get("all", {}) | table.get(algo, {})
     return table.get("env", {}), own, table.get("softness", {})

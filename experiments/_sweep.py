@@ -25,16 +25,35 @@ OBJECTS = {
 OPTIONS = ("timestep", "gravity", "wind", "density", "viscosity")
 SPEC = re.compile(r"(?P<field>\w+):(?P<name>[^\[\]]+)(\[(?P<index>\d+)\])?")
 
+# of fields whose entries all have the same; others are measured in units of themselves
+UNITS = {
+    "body_mass": "kg",
+    "body_pos": "m",
+    "body_ipos": "m",
+    "body_inertia": "kg m^2",
+    "geom_size": "m",
+    "geom_pos": "m",
+    "geom_margin": "m",
+    "site_pos": "m",
+    "jnt_pos": "m",
+    "opt.timestep": "s",
+    "opt.gravity": "m/s^2",
+    "opt.wind": "m/s",
+    "opt.density": "kg/m^3",
+    "opt.viscosity": "Pa s",
+}
+
 State = tuple[mjx.Model, mjx.Data, Float[Array, " nu"]]
 
 
 @dataclass(frozen=True)
 class Input:
-    """A scalar input: its name, its value in the model, and `insert(state, x) -> state`."""
+    """A scalar input: its name, its value in the model, `insert(state, x) -> state`, its unit."""
 
     name: str
     value: float
     insert: Callable[[State, Float[Array, ""]], State]
+    unit: str
 
 
 def find_input(mj_model: mujoco.MjModel, state: State, spec: str) -> Input:
@@ -66,13 +85,18 @@ def _state_input(
     joint = find_name(mj_model, "jnt", name, f"--input {spec}")
     address = mj_model.jnt_qposadr if field == "qpos" else mj_model.jnt_dofadr
     widths = {"qpos": (7, 4, 1, 1), "qvel": (6, 3, 1, 1)}[field]
-    at = _offset(spec, i, widths[mj_model.jnt_type[joint]]) + int(address[joint])
+    kind = mujoco.mjtJoint(mj_model.jnt_type[joint])
+    at = _offset(spec, i, widths[kind]) + int(address[joint])
 
     def insert(state: State, x: Float[Array, ""]) -> State:
         m, d, ctrl = state
         return m, d.replace(**{field: getattr(d, field).at[at].set(x)}), ctrl
 
-    return Input(spec, float(getattr(state[1], field)[at]), insert)
+    length = kind == mujoco.mjtJoint.mjJNT_SLIDE or (kind == mujoco.mjtJoint.mjJNT_FREE and i < 3)
+    quaternion = field == "qpos" and widths[kind] > 1 and not length
+    unit = "m" if length else "unit of the quaternion" if quaternion else "rad"
+    unit += "/s" if field == "qvel" else ""
+    return Input(spec, float(getattr(state[1], field)[at]), insert, unit)
 
 
 def _control_input(mj_model: mujoco.MjModel, state: State, spec: str, name: str, i: int) -> Input:
@@ -82,7 +106,7 @@ def _control_input(mj_model: mujoco.MjModel, state: State, spec: str, name: str,
         m, d, ctrl = state
         return m, d, ctrl.at[at].set(x)
 
-    return Input(spec, float(state[2][at]), insert)
+    return Input(spec, float(state[2][at]), insert, "unit of control")
 
 
 def _model_input(
@@ -102,7 +126,7 @@ def _model_input(
         m, d, ctrl = state
         return m.tree_replace({path: jnp.asarray(_leaf(m, path)).at[at].set(x)}), d, ctrl
 
-    return Input(spec, float(values[at]), insert)
+    return Input(spec, float(values[at]), insert, UNITS.get(path, f"unit of {path}"))
 
 
 def _row(mj_model: mujoco.MjModel, m: mjx.Model, spec: str, field: str, name: str) -> int:

@@ -1,15 +1,18 @@
 """Sweep one input of any MJCF model and compare the gradients that simulation gives of an outcome.
 
-The outcome is the final position of a body (a weighted sum of its coordinates). Its derivative with
-respect to the input is computed by each method (hard, soft, straight_through) and by central finite
-differences of the hard simulation. A hard simulation with steps `refine` times finer is the
-reference. Where gradients vanish, jump or disagree is said in words. All in float64.
+The outcome is the final position of a body or site (a weighted sum of its coordinates). Its
+derivative with respect to the input is computed by each method (hard, soft, straight_through) and
+by central finite differences of the hard simulation. A hard simulation with steps `refine` times
+finer is the reference. Where gradients vanish, jump or disagree is said in words. All in float64.
 
-Without --model, a ball rolls into another on a rail, and the speed of the first is swept.
+Without --model, a ball rolls into another on a rail, and the speed of the first is swept. Each
+method compiles one program, which takes most of the time for a robot (what is being compiled is
+shown, with the seconds); --quick is a first look with few points and two methods.
 """
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,18 +20,21 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
-from mujoco import mjx
+from jaxtyping import Array, Float, Int
 
 import softsim
 from experiments import _run
 from experiments._figures import COLORS, figure
 from experiments._findings import Curve, findings
-from experiments._sweep import Input, State, find_input, find_name, names_of
+from experiments._sweep import Input, State, close, find_input, find_name, names_of
 from softsim.convergence import stopped_short
+from softsim.dynamics import kinematics
+from softsim.model import STATE
+from softsim.step import next_state
 
 Method = Literal["hard", "soft", "straight_through"]
 MODEL = Path(__file__).parent / "models" / "billiard.xml"
+QUICK: tuple[Method, ...] = ("hard", "soft")
 
 
 @dataclass(frozen=True)
@@ -45,32 +51,37 @@ class Args:
     the velocity of the first joint. Quantities the compiler derives (invweight0, inertia from
     mass) are not recomputed"""
     low: float | None = None
-    """start of the sweep; default: a little below the value in the model"""
+    """the sweep starts here; default: below the value in the model, by 1 for positions, velocities
+    and controls and by half of it for all else"""
     high: float | None = None
-    """end of the sweep"""
+    """the sweep ends here; default: as far above that value"""
     points: int = 61
-    """values of the input"""
+    """the input takes this many values"""
     body: str = ""
-    """whose final position is the outcome; default: the last body"""
+    """the body or site whose final position is the outcome; site:NAME where a body has the same
+    name; default: the last body"""
     weights: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    """weights of its x, y and z, in the world frame"""
+    """the outcome is the sum of x, y and z of that position, in the world frame, times these"""
     steps: int = 100
-    """simulation steps"""
+    """the outcome is looked at after this many simulation steps"""
     keyframe: str = ""
-    """initial state; default: the first keyframe, or the reference configuration without one"""
+    """the simulation starts in this keyframe; default: the first one, or the reference
+    configuration if there is none"""
     ctrl: tuple[float, ...] = ()
-    """controls, held; default: zero"""
-    methods: tuple[Method, ...] = get_args(Method)
-    """how to differentiate"""
+    """the controls, held throughout; default: those of the keyframe"""
+    methods: tuple[Method, ...] | None = None
+    """the derivative is taken in these ways; default: all, or hard and soft with --quick"""
     refine: int = 10
     """the reference takes this many steps for each step of the model"""
+    quick: bool = False
+    """take a first look: hard and soft only, at most 9 points, and a reference 4 times finer"""
     softness: float = 0.05
-    """width of the soft switches, relative to the shapes"""
+    """soft switches have this width, relative to the shapes"""
     reach: float = 0.05
-    """m, contact from a distance in the soft methods"""
+    """soft contacts are felt from this distance, m"""
 
     def __post_init__(self) -> None:
-        if not self.methods:
+        if self.methods == ():
             raise ValueError(f"--methods: got none, expected some of {', '.join(get_args(Method))}")
         for name, least in (("points", 5), ("steps", 1), ("refine", 2)):
             if getattr(self, name) < least:
@@ -83,12 +94,12 @@ class Args:
 
 @dataclass(frozen=True)
 class Problem:
-    """A model, its initial state, the input that is swept and the body that is watched."""
+    """A model, its initial state, the input that is swept and the body or site that is watched."""
 
     mj_model: mujoco.MjModel
     state: State
     input: Input
-    body: int
+    place: tuple[str, int]  # body or site, and which
     x: Float[np.ndarray, " points"]
 
 
@@ -100,18 +111,29 @@ def make_problem(args: Args) -> Problem:
     """
     mj_model = _run.load_model(args.model)
     m = softsim.put_model(mj_model)
-    state = (m, softsim.put_data(mj_model, _initial(args, mj_model)), _controls(args, mj_model))
-    if args.body:
-        body = find_name(mj_model, "body", args.body, f"--body {args.body}")
-    else:
-        body = mj_model.nbody - 1
+    start = _initial(args, mj_model)
+    state = (m, softsim.put_data(mj_model, start), _controls(args, start.ctrl))
+    place = _place(args, mj_model)
     if not mj_model.nv:
         raise ValueError(f"--model {args.model}: nothing in it can move")
     joints = names_of(mj_model, "jnt")
     if not args.input and not joints:
         raise ValueError("--input: the model names no joint; name another input")
     swept = find_input(mj_model, state, args.input or f"qvel:{joints[0]}")
-    return Problem(mj_model, state, swept, body, _grid(args, swept))
+    return Problem(mj_model, state, swept, place, _grid(args, swept))
+
+
+def _place(args: Args, mj_model: mujoco.MjModel) -> tuple[str, int]:
+    """The body or site that --body names."""
+    if not args.body:
+        return "body", mj_model.nbody - 1
+    where, name = f"--body {args.body}", args.body.removeprefix("site:")
+    bodies, sites = names_of(mj_model, "body"), names_of(mj_model, "site")
+    if name == args.body and (name in bodies or not sites):
+        return "body", find_name(mj_model, "body", name, where)
+    if name != args.body or name in sites:
+        return "site", find_name(mj_model, "site", name, where)
+    raise ValueError(f"{where}: no body or site named {name!r}{close(name, bodies + sites)}")
 
 
 def _initial(args: Args, mj_model: mujoco.MjModel) -> mujoco.MjData:
@@ -120,16 +142,16 @@ def _initial(args: Args, mj_model: mujoco.MjModel) -> mujoco.MjData:
         where = f"--keyframe {args.keyframe}"
         key = find_name(mj_model, "key", args.keyframe, where) if args.keyframe else 0
         mujoco.mj_resetDataKeyframe(mj_model, data, key)
-    for name in ("qpos", "qvel", "act"):
+    for name in ("qpos", "qvel", "act", "ctrl"):
         if not np.isfinite(getattr(data, name)).all():
             raise ValueError(f"keyframe {args.keyframe or '0'}: {name} is not finite")
     return data
 
 
-def _controls(args: Args, mj_model: mujoco.MjModel) -> Float[Array, " nu"]:
-    if args.ctrl and len(args.ctrl) != mj_model.nu:
-        raise ValueError(f"--ctrl: got {len(args.ctrl)} values, the model has {mj_model.nu}")
-    return jnp.asarray(args.ctrl or np.zeros(mj_model.nu), float)
+def _controls(args: Args, default: np.ndarray) -> Float[Array, " nu"]:
+    if args.ctrl and len(args.ctrl) != len(default):
+        raise ValueError(f"--ctrl: got {len(args.ctrl)} values, the model has {len(default)}")
+    return jnp.array(args.ctrl or default, float)
 
 
 def _grid(args: Args, swept: Input) -> Float[np.ndarray, " points"]:
@@ -143,17 +165,28 @@ def _grid(args: Args, swept: Input) -> Float[np.ndarray, " points"]:
     return np.linspace(low, high, args.points)
 
 
-def outcome(
-    args: Args, problem: Problem, soft: softsim.Softening, refine: int = 1
-) -> Callable[[Float[Array, ""]], Float[Array, ""]]:
-    """The final weighted position of the body as a function of the input."""
+Outcome = Callable[[Float[Array, ""], Int[Array, ""]], Float[Array, ""]]
 
-    def run(x: Float[Array, ""]) -> Float[Array, ""]:
+
+def outcome(args: Args, problem: Problem, soft: softsim.Softening) -> Outcome:
+    """The final weighted position as a function of the input and of how much finer to step.
+
+    The number of steps is traced, so that fine and coarse simulations are one program.
+    """
+    kind, index = problem.place
+
+    def run(x: Float[Array, ""], refine: Int[Array, ""]) -> Float[Array, ""]:
         m, d, ctrl = problem.input.insert(problem.state, x)
         m = m.tree_replace({"opt.timestep": m.opt.timestep / refine})
-        controls = jnp.broadcast_to(ctrl, (args.steps * refine, ctrl.size))
-        end, _ = softsim.rollout(m, d, controls, soft)
-        return jnp.array(args.weights) @ mjx.kinematics(m, end).xpos[problem.body]
+
+        def advance(_: Array, state: dict[str, Array]) -> dict[str, Array]:
+            after = next_state(m, d.replace(**state, ctrl=ctrl), soft)
+            return {name: getattr(after, name) for name in STATE}
+
+        state = {name: getattr(d, name) for name in STATE}
+        state = jax.lax.fori_loop(0, args.steps * refine, advance, state)
+        end = kinematics(m, d.replace(**state))
+        return jnp.array(args.weights) @ (end.xpos if kind == "body" else end.site_xpos)[index]
 
     return run
 
@@ -169,29 +202,40 @@ def softening(args: Args, method: Method) -> softsim.Softening:
             return softsim.Softening.straight_through(args.softness, args.reach)
 
 
-def sweep(f: Callable, x: Float[np.ndarray, " points"]) -> Curve:
-    """Value and derivative at every point. One input: forward mode, one direction."""
-    both = jax.jit(jax.vmap(lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))))
-    loss, gradient = both(jnp.asarray(x))
-    return Curve(np.asarray(loss), np.asarray(gradient))
+Sweep = Callable[[Float[np.ndarray, " k"], int], Curve]
+
+
+def make_sweep(f: Outcome, count: int) -> Sweep:
+    """Value and derivative at any number of inputs, in one compiled program for `count` of them.
+
+    One input: forward mode, one direction.
+    """
+    along = lambda x, refine: jax.jvp(lambda x: f(x, refine), (x,), (jnp.ones_like(x),))
+    batch = jax.jit(jax.vmap(along, in_axes=(0, None)))
+    program = batch.lower(jnp.zeros(count), jnp.asarray(1)).compile()
+
+    def sweep(x: Float[np.ndarray, " k"], refine: int = 1) -> Curve:
+        padded = np.append(x, np.full(-len(x) % count, x[-1])).reshape(-1, count)
+        parts = [program(jnp.asarray(part), jnp.asarray(refine)) for part in padded]
+        return Curve(*(np.concatenate(found)[: len(x)] for found in zip(*parts)))
+
+    return sweep
 
 
 def central_differences(
-    f: Callable, x: Float[np.ndarray, " points"]
+    sweep: Sweep, x: Float[np.ndarray, " points"]
 ) -> Float[np.ndarray, " points"]:
     """Of the outcome as it is, jumps and all: the step is a millionth of the sweep."""
     step = 1e-6 * (x[-1] - x[0])
-    values = np.asarray(jax.jit(jax.vmap(f))(jnp.concatenate([x - step, x + step])))
-    low, high = np.split(values, 2)
+    low, high = np.split(sweep(np.concatenate([x - step, x + step]), 1).loss, 2)
     return (high - low) / (2 * step)
 
 
-def fine_reference(f: Callable, x: Float[np.ndarray, " points"]) -> Curve:
+def fine_reference(sweep: Sweep, x: Float[np.ndarray, " points"], refine: int) -> Curve:
     """Of the finely stepped outcome; differences span a spacing of the sweep, as chords do."""
     step = (x[1] - x[0]) / 2
     halfway = np.concatenate([x - step, x[-1:] + step])
-    values = np.asarray(jax.jit(jax.vmap(f))(jnp.concatenate([x, halfway])))
-    loss, between = np.split(values, [x.size])
+    loss, between = np.split(sweep(np.concatenate([x, halfway]), refine).loss, [x.size])
     return Curve(loss, np.diff(between) / (2 * step))
 
 
@@ -208,7 +252,8 @@ class Results:
 def draw(args: Args, problem: Problem, results: Results) -> None:
     """Outcome above, gradient below."""
     x, reference = problem.x, results.reference
-    body = problem.mj_model.body(problem.body).name or f"body {problem.body}"
+    kind, index = problem.place
+    place = getattr(problem.mj_model, kind)(index).name or f"{kind} {index}"
     path = args.out / "gradients.png"
     with figure(path, nrows=2, sharex=True, figsize=(6.8, 5.6)) as (_, axes):
         above, below = axes[:, 0]
@@ -222,9 +267,9 @@ def draw(args: Args, problem: Problem, results: Results) -> None:
         below.plot(x, results.differences, "k.", ms=3, label="central differences, hard")
         below.set_ylim(*gradient_range(results))
         terms = [f"{w:g} {axis}".replace("1 ", "") for w, axis in zip(args.weights, "xyz") if w]
-        above.set_ylabel(f"final {' + '.join(terms)} of {body} [m]")
-        below.set_ylabel(f"derivative by {problem.input.name}")
-        below.set_xlabel(problem.input.name)
+        above.set_ylabel(f"final {' + '.join(terms)} of {place} [m]")
+        below.set_ylabel(f"its derivative [m per {problem.input.unit}]")
+        below.set_xlabel(f"{problem.input.name} [{problem.input.unit}]")
         step = 1e3 * problem.mj_model.opt.timestep
         above.set_title(f"{args.model.name}: {args.steps} steps of {step:.3g} ms")
         below.legend(fontsize=8)
@@ -242,7 +287,8 @@ def gradient_range(results: Results) -> tuple[float, float]:
 def write_results(args: Args, problem: Problem, results: Results) -> list[str]:
     """metrics.json, gradients.csv and gradients.png; returns the findings."""
     differences, reference, curves = results.differences, results.reference, results.curves
-    said = findings(problem.x, curves, differences, reference, results.causes)
+    about = (problem.input.unit, results.causes)
+    said = findings(problem.x, curves, differences, reference, *about)
     columns = {"input": problem.x, "differences": differences}
     for name, curve in {**curves, "reference": reference}.items():
         columns |= {f"{name}_outcome": curve.loss, f"{name}_gradient": curve.gradient}
@@ -256,37 +302,56 @@ def write_results(args: Args, problem: Problem, results: Results) -> list[str]:
         for name, curve in curves.items()
     }
     record = _run.provenance(args)
-    record |= {"input": problem.input.name, "median_difference": apart, "findings": said}
+    record |= {"input": problem.input.name, "unit": problem.input.unit}
+    record |= {"median_difference": apart, "findings": said}
     _run.write_json(args.out / "metrics.json", record)
     draw(args, problem, results)
     return said
 
 
-def compute(args: Args, problem: Problem) -> Iterator[Results]:
-    """The differences and the reference, then method by method."""
-    soft = softsim.Softening.hard()
-    hard, fine = outcome(args, problem, soft), outcome(args, problem, soft, args.refine)
-    m, d, ctrl = problem.state
-    causes = stopped_short(m, d.replace(ctrl=ctrl), soft, args.steps)
+def compute(args: Args, problem: Problem, say: Callable[[str], None]) -> Iterator[Results]:
+    """The differences and the reference, then method by method; `say` tells what is going on."""
+    methods = args.methods or (QUICK if args.quick else get_args(Method))
+
+    def compiled(method: Method) -> Sweep:
+        say(f"compiling {method}")
+        begin = time.perf_counter()
+        sweep = make_sweep(outcome(args, problem, softening(args, method)), args.points)
+        say(f"{method}: compiled in {time.perf_counter() - begin:.0f} s; simulating")
+        return sweep
+
+    hard = compiled("hard")
     differences = central_differences(hard, problem.x)
-    results = Results(differences, fine_reference(fine, problem.x), causes)
+    m, d, ctrl = problem.state
+    causes = stopped_short(m, d.replace(ctrl=ctrl), softsim.Softening.hard(), args.steps)
+    results = Results(differences, fine_reference(hard, problem.x, args.refine), causes)
     yield results
-    for method in dict.fromkeys(args.methods):
-        run = outcome(args, problem, softening(args, method))
-        results.curves[method] = sweep(run, problem.x)
+    for method in dict.fromkeys(methods):
+        sweep = hard if method == "hard" else compiled(method)
+        results.curves[method] = sweep(problem.x, 1)
         yield results
 
 
 def main(args: Args) -> None:
     """Sweep the input by every method and write what came out."""
+    if args.quick:
+        args = replace(args, points=min(args.points, 9), refine=min(args.refine, 4))
     with jax.enable_x64(True), _run.progress() as bar:
+        total = len(set(args.methods or (QUICK if args.quick else get_args(Method)))) + 1
+        task = bar.add_task("sweeping", total=total, status="reading the model")
+
+        def say(text: str) -> None:
+            bar.update(task, status=text)
+            bar.console.print(text)
+
         problem = make_problem(args)
         _run.open_folder(args.out)
-        task = bar.add_task("sweeping", total=len(set(args.methods)) + 1, status="")
-        for results in compute(args, problem):
-            said = write_results(args, problem, results)
+        said: list[str] = []
+        for results in compute(args, problem, say):
+            before, said = len(said), write_results(args, problem, results)
+            print("\n".join(said[before:]), end="\n" * (len(said) > before), flush=True)
             bar.update(task, advance=1)
-    print("\n".join(said))
+        bar.update(task, status="")
     print(f"Written to {args.out}: metrics.json, gradients.csv, gradients.png")
 
 

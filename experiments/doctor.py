@@ -27,15 +27,16 @@ class Args:
     model: Path = MODEL
     """MJCF file"""
     keyframe: str = ""
-    """state to examine; default: the first keyframe, or the reference configuration without one"""
+    """the state to examine; default: the first keyframe, or the reference configuration if there is
+    none"""
     steps: int = 0
-    """hard steps to take from there first"""
+    """this many hard steps are taken from there first"""
     preset: Preset = "hard"
     """softening of the step"""
     softness: float = 0.05
-    """width of the soft switches, relative to the shapes"""
+    """soft switches have this width, relative to the shapes"""
     reach: float = 0.0
-    """m, contact from a distance in the soft presets"""
+    """soft contacts are felt from this distance, m"""
 
 
 def softening(args: Args) -> softsim.Softening:

@@ -47,21 +47,22 @@ class Args:
     methods: tuple[Method, ...] = get_args(Method)
     """how plans are improved"""
     rounds: tuple[int, ...] = (1, 2, 3, 4)
-    """of shooting and iLQR per control step, each number a run"""
+    """shooting and iLQR improve a plan this many times per control step; each number is a run"""
     proposals: tuple[int, ...] = (0, 7)
-    """noisy plans, the best of which shooting and iLQR begin a round from; 0: none"""
+    """shooting and iLQR begin a round from the best of this many noisy plans; 0: from the last
+    plan"""
     samples: tuple[int, ...] = (16, 64)
-    """plans in a round of MPPI and CEM"""
+    """a round of MPPI and CEM draws this many plans"""
     sampling_rounds: tuple[int, ...] = (1, 4)
-    """of MPPI and CEM per control step"""
+    """MPPI and CEM improve a plan this many times per control step"""
     starts: int = 4
-    """runs from different starts"""
+    """every method is run from this many starts"""
     length: float = 1.0
-    """of a run, relative to the length set for each task"""
+    """a run lasts this many times the length set for each task"""
     reach: float = 0.02
-    """m, contact from a distance in the derivatives"""
+    """derivatives feel contacts from this distance, m"""
     seed: int = 0
-    """of starts and samples"""
+    """random seed of the starts and samples"""
     quick: bool = False
     """one task, short runs"""
 

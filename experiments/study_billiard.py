@@ -51,23 +51,23 @@ class Args:
     out: Path = Path("runs/study_billiard")
     """folder for metrics.json, CSV and billiard.png"""
     reaches: tuple[float, ...] = (0.0, 0.1, 0.4)
-    """m, contact from a distance in the derivative; 0: hard"""
+    """derivatives feel contacts from these distances, m; 0: hard"""
     timesteps: tuple[float, ...] = (0.002, 0.006)
-    """s; the first is that of the landscape"""
+    """lengths of a step, s; the first is that of the landscape"""
     duration: float = 1.2
-    """s, of a shot"""
+    """a shot lasts this long, s"""
     points: int = 161
     """directions in the landscape"""
     limit: float = 40.0
-    """degrees, the furthest direction either way"""
+    """the furthest direction either way, degrees"""
     speed: float = 1.6
-    """m/s, of the shots in the landscape"""
+    """shots in the landscape have this speed, m/s"""
     starts: int = 32
     """random shots to begin from"""
     iterations: int = 30
     """Gauss-Newton steps"""
     seed: int = 0
-    """of the shots"""
+    """random seed of the shots"""
     quick: bool = False
     """fewer directions, shots and steps"""
 

@@ -52,19 +52,19 @@ class Args:
     points: int = 25
     """drop heights"""
     low: float = 0.2
-    """m, the lowest drop"""
+    """the lowest drop, m"""
     high: float = 0.4
-    """m, the highest drop"""
+    """the highest drop, m"""
     horizon: float = 0.38
-    """s"""
+    """a drop is followed for this long, s"""
     timesteps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4)
-    """s, of the fixed steps"""
+    """lengths of the fixed steps, s"""
     tolerances: tuple[float, ...] = (1e-3, 1e-5, 1e-7)
-    """of the steps with error control"""
+    """tolerances of the steps with error control"""
     timeconst: float = 0.05
-    """s, of the contact"""
+    """time constant of the contact, s"""
     dampratio: float = 0.2
-    """of the contact"""
+    """damping ratio of the contact"""
     quick: bool = False
     """fewer heights and steps"""
 

@@ -47,7 +47,7 @@ class Args:
     out: Path = Path("runs/study_horizon")
     """folder for metrics.json, horizon.csv and horizon.png"""
     horizons: tuple[int, ...] = (64, 256, 1024)
-    """steps of 5 ms"""
+    """lengths of the simulation, in steps of 5 ms"""
     batch: int = 16
     """throws at once"""
     repeats: int = 3

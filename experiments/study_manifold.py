@@ -48,13 +48,13 @@ class Args:
     out: Path = Path("runs/study_manifold")
     """folder for metrics.json, manifold.csv and manifold.png"""
     points: int = 241
-    """angles"""
+    """number of angles"""
     limit: float = 10.0
-    """degrees, the largest angle either way"""
+    """the largest angle either way, degrees"""
     softness: float = 0.05
-    """of the soft modes, relative to the box"""
+    """softness of the soft modes, relative to the box"""
     depth: float = 0.002
-    """m, by which the lowest corner is below the plane"""
+    """the lowest corner is this far below the plane, m"""
     quick: bool = False
     """fewer angles"""
 

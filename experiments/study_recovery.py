@@ -55,11 +55,11 @@ class Args:
     samples: int = 361
     """samples of a toss, 1/592 s apart"""
     window: int = 120
-    """samples predicted from an unknown state"""
+    """this many samples are predicted from an unknown state"""
     spin: float = 1.0
     """standard deviation of each component of the first angular velocity, rad/s"""
     seed: int = 0
-    """of the tosses and the noise"""
+    """random seed of the tosses and the noise"""
     quick: bool = False
     """one fit to few short tosses"""
 

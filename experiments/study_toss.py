@@ -80,13 +80,13 @@ class Args:
     out: Path = Path("runs/study_toss")
     """folder for metrics.json, toss.csv and toss.png"""
     shapes: tuple[str, ...] = tuple(SIZES)
-    """which of sphere, capsule, ellipsoid, box, cylinder"""
+    """some of sphere, capsule, ellipsoid, box, cylinder"""
     timesteps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4)
-    """s, of the fixed steps"""
+    """lengths of the fixed steps, s"""
     tolerances: tuple[float, ...] = (1e-3, 1e-5, 1e-7)
-    """of the steps with error control; the last is the reference"""
+    """tolerances of the steps with error control; the last is the reference"""
     horizon: float = 0.4
-    """s"""
+    """a toss is followed for this long, s"""
     quick: bool = False
     """two shapes, few steps"""
 

@@ -49,6 +49,7 @@ CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inert
         "length_scale")  # fmt: skip
 RULER = {"size:cube": 0.005}  # how well the published size is known
 HINDSIGHT = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # steps of a coordinate
+UNKNOWN = (20.0, 1e4)  # m/s and degrees/s, a velocity that was not recorded: any that is allowed
 FLOOR = 240  # evaluations of the search on the judged trajectories themselves
 
 
@@ -68,54 +69,62 @@ class Args:
     damping, armature, frictionloss, stiffness. Actuators: gain. The world: gravity, tilt,
     length_scale. Or any float field that is written to MJCF, as FIELD:ELEMENT[i]"""
     start: dict[str, float] = field(default_factory=dict)
-    """values to start from instead of the model's: NAME VALUE ..."""
+    """the fit starts from these values instead of the model's: NAME VALUE ..."""
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """intervals for values: NAME LOW HIGH ..."""
+    """values stay within these intervals: NAME LOW HIGH ..."""
     prior: dict[str, float] = field(default_factory=dict)
-    """standard deviation of what is known before: NAME RELATIVE ...; the default fit takes the
-    published size of the cube to be right to 0.5 %"""
+    """what is known before: the relative standard deviation of a parameter about its start, NAME
+    RELATIVE ...; the default fit takes the published size of the cube to be right to 0.5 %"""
     default_prior: float = 1.0
-    """the same for all other parameters: 1 is a factor of e for positive ones"""
+    """standard deviation of all other parameters about their start: 1 is a factor of e for positive
+    ones. It decides only what the data leave open"""
     fit: int = 128
-    """trajectories to fit, chosen at random"""
+    """this many trajectories are fitted, chosen at random"""
     judge: int = 100
-    """other trajectories to judge the fit by, chosen at random"""
+    """this many other trajectories judge the fit, chosen at random"""
     window: int = 100
-    """samples in a window; 0: whole trajectories. Shorter ones forget chaos sooner"""
+    """samples in a window; 0: whole trajectories. Shorter windows end before chaos has grown"""
     windows: Literal["first", "all"] = "first"
-    """only the first window of each trajectory, whose start is often known best, or all"""
-    states: Literal["measured", "estimated"] = "measured"
-    """where windows begin: at the measured state, or at one that is estimated near it"""
+    """fit only the first window of each trajectory, whose start is often known best, or all"""
+    states: Literal["auto", "measured", "estimated"] = "auto"
+    """where windows begin: at the measured state, or at one near it that is estimated too; auto
+    estimates it if no velocities were recorded, and then takes nothing about them for known"""
     velocity: Literal["backward", "instant"] = "backward"
     """recorded velocities are means over the sample before, or instantaneous"""
     smooth: bool = True
     """free bodies start with the velocity of a parabola through the rows before their first contact
     instead of the recorded one"""
     noise: tuple[float, float] = (0.003, 2.0)
-    """assumed of positions, m and degrees; the level is estimated, only the ratio matters"""
+    """standard deviation assumed of positions, m and degrees. Only the ratio matters: the level is
+    estimated"""
     velocity_noise: tuple[float, float] = (0.02, 10.0)
-    """of measured velocities, m/s and degrees/s; for estimated states"""
+    """standard deviation assumed of recorded velocities, m/s and degrees/s, where the initial
+    states are estimated"""
     robust: float = 2.0
-    """error of a sample, in noise, from which the cost grows only as its logarithm"""
+    """from this error on, in standard deviations of the noise, a sample counts only as a
+    logarithm"""
     spread: float = 0.2
-    """of parameters between trajectories: 0.2 is 20 %. Keeps chaotic samples from dictating"""
+    """parameters are taken to differ by this share from trajectory to trajectory (0.2 is 20 %), so
+    that chaotic samples do not dictate the fit"""
     optimiser: Literal["lm", "adam"] = "lm"
-    """Levenberg-Marquardt; or Adam on random chunks, for large sets"""
+    """lm: Levenberg-Marquardt; adam: Adam on random chunks of the data, for large sets"""
     iterations: int = 30
-    """at most"""
+    """the fit stops after this many steps if it has not converged before"""
     rate: float = 0.1
-    """of Adam, at first"""
+    """learning rate of Adam at the start; it falls as the root of the number of steps"""
     refine: int = 0
-    """evaluations of a search on the judged error itself, from the fit on, in MuJoCo C; 0: none"""
+    """after the fit, search on the judged error itself in MuJoCo C, for this many evaluations; 0:
+    no search"""
     peer: bool = False
     """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
     hindsight: bool = False
-    """also judge each trajectory by the best value of each parameter for it alone, and all of them
-    by the values that a search on them finds: floors, which no fit to other trajectories beats"""
+    """also find floors that no fit to other trajectories beats: the error of each judged trajectory
+    with the best value of each parameter for it alone, and of all of them with the values that a
+    search on them finds"""
     seed: int = 0
-    """of the choice of trajectories"""
+    """random seed of the choice of trajectories"""
     quick: bool = False
-    """few trajectories and iterations, to see that everything works"""
+    """take few trajectories and iterations, to see that everything works"""
 
     def __post_init__(self) -> None:
         for name in ("fit", "iterations", "robust", "rate", "default_prior"):
@@ -162,8 +171,10 @@ def make_problem(args: Args, mj_model: mujoco.MjModel, recording: Recording) -> 
         raise ValueError("the model has activation states, which recordings do not hold")
     turns = angular(mj_model)
     noise = np.where(turns, np.radians(args.noise[1]), args.noise[0])
-    velocity = np.where(turns, np.radians(args.velocity_noise[1]), args.velocity_noise[0])
-    state = np.concatenate([noise, velocity]) if args.states == "estimated" else np.zeros(0)
+    known = args.velocity_noise if recording.measured else UNKNOWN
+    velocity = np.where(turns, np.radians(known[1]), known[0])
+    estimated = args.states == "estimated" or (args.states == "auto" and not recording.measured)
+    state = np.concatenate([noise, velocity]) if estimated else np.zeros(0)
     return Problem(
         m, softsim.make_data(m), table, jnp.asarray(noise), jnp.asarray(state),
         jnp.asarray(args.robust), jnp.asarray(args.spread), substeps,
@@ -229,9 +240,9 @@ def identify(
             result.refined_after = judge(find(u))
         if args.peer:
             task = bar.add_task("the peer", total=1, status="")
-            variance = points[-1].blocks.variance
+            variance, noise = points[-1].blocks.variance, points[-1].noise
             measured = replace(problem, state_noise=jnp.zeros(0))
-            result.peer = fit_peer(measured, windows, variance, mj_model, args.iterations)
+            result.peer = fit_peer(measured, windows, variance, noise, mj_model, args.iterations)
             result.peer_after = judge(find(result.peer.u))
             bar.update(task, advance=1)
         if args.hindsight:

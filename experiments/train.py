@@ -2,6 +2,7 @@
 
     python -m experiments.train --env cartpole --algo shac
     python -m experiments.train --env hopper --algo shac --seeds 3 --out runs/hopper
+    python -m experiments.train --env my_tasks:Reacher
     python -m experiments.train --env hopper --algo shac --seeds 3 --out runs/hopper --resume
 
 Writes progress.csv (every update), returns.csv (every evaluation and seed), a checkpoint, the
@@ -38,7 +39,8 @@ class Args:
     """Settings of a training; what is not given comes from experiments/_presets.py."""
 
     env: str = "cartpole"
-    """environment; a wrong name lists those there are"""
+    """environment (a wrong name lists those there are), or MODULE:CLASS: a task of your own, a
+    class derived from envs.Env in a module of the current folder or an installed one"""
     algo: str = "shac"
     """shac: short-horizon actor-critic; apg: analytic policy gradient"""
     out: Path | None = None
@@ -48,36 +50,39 @@ class Args:
     seed: int = 0
     """the first random seed"""
     seeds: int = 1
-    """trainings at once, with consecutive seeds"""
+    """train this many policies at once, with consecutive seeds"""
     iterations: int | None = None
-    """updates of the policy"""
+    """the policy is updated this many times"""
     num_envs: int | None = None
-    """environments at once, per seed"""
+    """every seed runs this many environments at once"""
     horizon: int | None = None
-    """steps per update and environment"""
+    """every update simulates this many steps of each environment"""
     actor_rate: float | None = None
-    """learning rate of the policy at first"""
+    """learning rate of the policy at the start"""
     softening: str | None = None
     """hard, soft, or straight_through (hard values, soft derivatives)"""
     softness: float | None = None
-    """width of the switches between features of shapes, relative to their size"""
+    """soft switches between features of shapes have this width, relative to their size"""
     reach: float | None = None
-    """m, contact from a distance"""
+    """soft contacts are felt from this distance, m"""
     anneal: float | None = None
-    """share of softness and reach left at the end of the training"""
+    """this share of softness and reach is left at the end of the training"""
     estimator: str | None = None
-    """of SHAC's policy gradient: first, zeroth (no physics derivative), mixed"""
+    """how SHAC estimates the gradient of the policy: first (through the physics), zeroth (no
+    derivative of the physics), mixed"""
     randomize: dict[str, float] = field(default_factory=dict)
     """leaves of the model that vary from episode to episode in training, LEAF SHARE ...: every
-    entry is multiplied by its own factor from 1 - SHARE to 1 + SHARE. Evaluation is without"""
+    entry is multiplied by its own factor from 1 - SHARE to 1 + SHARE. Evaluation does not vary
+    them"""
     fading: float | None = None
-    """SHAC: width in which failing is smoothed, in the derivative only; 0: it has no derivative"""
+    """SHAC smooths the end of failing episodes over this width, in the derivative only; 0: failing
+    has no derivative"""
     eval_every: int = 20
-    """updates between evaluations; a checkpoint is written with each"""
+    """the policy is evaluated, and a checkpoint written, after this many updates"""
     eval_envs: int = 16
-    """episodes per evaluation and seed"""
+    """an evaluation runs this many episodes per seed"""
     check_episodes: int = 4
-    """episodes of the final check in MuJoCo C"""
+    """the final check in MuJoCo C runs this many episodes"""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "eval_every", "eval_envs", "check_episodes"):
@@ -109,7 +114,7 @@ def configure(args: Args) -> tuple[dict[str, Any], Any]:
 def prepare(args: Args) -> tuple[Run, Path]:
     """Environment, algorithm and folder, all checked before anything is computed."""
     env_settings, config = configure(args)
-    out = args.out or Path("runs") / "train" / f"{args.env}-{args.algo}"
+    out = args.out or Path("runs") / "train" / f"{args.env.replace(':', '.')}-{args.algo}"
     _run.open_folder(out)
     if (out / CHECKPOINT).exists() != args.resume:
         raise ValueError(
@@ -122,6 +127,8 @@ def prepare(args: Args) -> tuple[Run, Path]:
     settings |= {"eval_every": args.eval_every, "eval_envs": args.eval_envs}
     about = _checkpoint.describe(args.env, args.algo, settings)
     env = envs.make(args.env, **env_settings)
+    if not env.action_size:
+        raise ValueError(f"--env {args.env}: the task has no actions, so there is nothing to learn")
     config.practice(env, 0)  # refuses leaves that the model does not have
     module = ALGOS[args.algo][0]
     run = Run(env, module, config, about, out, seeds, args.eval_every, args.eval_envs)

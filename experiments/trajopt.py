@@ -41,30 +41,30 @@ class Args:
     out: Path = Path("runs/trajopt")
     """folder for metrics.json, CSV and figures"""
     methods: tuple[Method, ...] = ("hard", "straight_through", "cem")
-    """hard, soft, straight_through: three gradients; cem: none"""
+    """hard, soft and straight_through follow three gradients, cem none"""
     starts: int = 20
-    """random throws every method starts from"""
+    """every method starts from this many random throws"""
     iterations: int = 25
-    """gradient steps; CEM gets as many simulated throws"""
+    """number of gradient steps; CEM gets as many simulated throws"""
     learning_rate: float = 0.2
-    """of Adam at first, in spreads of the starts; falls to zero as a cosine"""
+    """learning rate of Adam at the start, in spreads of the starts; it falls to zero as a cosine"""
     population: int = 16
-    """throws per CEM generation"""
+    """number of throws in a CEM generation"""
     target: tuple[float, float] = (0.7, 0.25)
-    """m, where the cube should rest; it is released above (0, 0)"""
+    """the cube should rest here, m; it is released above (0, 0)"""
     height: float = 0.25
-    """m, of the cube's centre at release"""
+    """height of the cube's centre at release, m"""
     horizon: float = 1.0
-    """s, of simulated time"""
+    """a throw is simulated for this long, s"""
     soften: tuple[Literal["mask", "collision"], ...] = ("collision",)
     """what soft and straight_through soften: collision: which points of the cube touch, and where;
     mask: how contact forces set in (stiff: wants smaller steps than the model's)"""
     softness: float = 0.1
     """width of the switches between points of the cube, relative to its size"""
     reach: float = 0.005
-    """m, contact from a distance in the soft gradients"""
+    """soft gradients feel contacts from this distance, m"""
     seed: int = 0
-    """of the starts and of CEM"""
+    """random seed of the starts and of CEM"""
     quick: bool = False
     """few short throws and few steps, to see that everything works"""
 

@@ -43,21 +43,21 @@ class Args:
     out: Path = Path("runs/usefulness")
     """folder for metrics.json, CSV and figures"""
     tasks: tuple[TaskName, ...] = get_args(TaskName)
-    """which tasks"""
+    """the tasks to be solved"""
     methods: tuple[Method, ...] = get_args(Method)
-    """hard, soft, straight_through: three gradients; cem: none"""
+    """hard, soft and straight_through follow three gradients, cem none"""
     starts: int = 20
-    """random starts per task, all with a hard gradient of zero"""
+    """every task starts from this many random states, all with a hard gradient of zero"""
     iterations: int = 100
-    """gradient steps; CEM gets as many simulations"""
+    """number of gradient steps; CEM gets as many simulations"""
     learning_rate: float = 0.1
-    """of Adam at first, in spreads of the starts; falls to zero as a cosine"""
+    """learning rate of Adam at the start, in spreads of the starts; it falls to zero as a cosine"""
     softness: float = 0.05
     """width of the switches between features of the shapes, relative to their size"""
     reach: float = 1.0
-    """m, from which soft gradients feel contact"""
+    """soft gradients feel contacts from this distance, m"""
     seed: int = 0
-    """of the starts and of CEM"""
+    """random seed of the starts and of CEM"""
     quick: bool = False
     """two starts and four steps, to see that everything works"""
 

@@ -177,7 +177,7 @@ def _at(s: ArrayLike, y: _State, i: _Interval, ctrl: Float[Array, " nu"]) -> Dat
     )
 
 
-def _with_onsets(s0: ArrayLike, s1: ArrayLike, y: _State, i: _Interval) -> _State:
+def _with_onsets(s0: Array, s1: Array, y: _State, i: _Interval) -> _State:
     """The state at the end s1 of a substep; its derivative knows what began in the substep."""
     at = _at(s1, y, i, i.ctrl0 + (i.ctrl1 - i.ctrl0) * s1)
     return y._replace(qvel=velocity_in_flow(i.field, i.m, at, (s1 - s0) * i.dt))

@@ -6,30 +6,29 @@ soft slopes.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 import equinox as eqx
 from mujoco import mjx
 
 from softsim.softening import Softening
 
-T = TypeVar("T")
-Run = Callable[[mjx.Model, mjx.Data, Softening], T]
+Run = Callable[[mjx.Model, mjx.Data, Softening], Any]
 
 
-def softened(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening | None) -> T:
+def softened(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening | None) -> Any:
     """`run(m, d, softening)`, or with `gradient_only` the hard value with the soft derivative."""
     if softening is None:
         softening = Softening.hard()
     return (_straight_through if softening.gradient_only else _plain)(run, m, d, softening)
 
 
-def _plain(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening) -> T:
+def _plain(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening) -> Any:
     return run(m, d, softening)
 
 
 @eqx.filter_custom_jvp
-def _straight_through(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening) -> T:
+def _straight_through(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening) -> Any:
     return run(m, d, Softening.hard())
 
 

@@ -88,7 +88,7 @@ def _rule(primals: tuple, tangents: tuple) -> tuple[mjx.Data, mjx.Data]:
         return eqx.partition(after, eqx.is_inexact_array)
 
     moved, linear, rest = jax.linearize(step, moving, has_aux=True)
-    after = eqx.combine(moved, rest)
+    after: mjx.Data = eqx.combine(moved, rest)
     crossing = _crossing(m, *jax.lax.stop_gradient((d, after)))
     change = linear(given)._impl
     onset = _onset(crossing, change.efc_pos - change.efc_margin)

@@ -44,11 +44,11 @@ class Args:
     poses: int = 1000
     """random poses for parity and gradients; ten times as many for finiteness"""
     modes: tuple[Mode, ...] = ("hard", "smooth", "c0", "c1", "c2")
-    """in which values and gradients are checked"""
+    """values and gradients are checked in these modes"""
     bits: tuple[Literal[64, 32], ...] = (64, 32)
-    """float64, float32"""
+    """numbers have these precisions: float64, float32"""
     sweeps: int = 20
-    """for continuity"""
+    """continuity is checked along this many sweeps"""
     quick: bool = False
     """a tenth of the poses, float64 only, modes hard and smooth, 4 sweeps"""
 

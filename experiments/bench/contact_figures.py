@@ -33,7 +33,7 @@ class Args:
     pairs: tuple[str, ...] = tuple(case.name for case in CASES)
     """which pairs (first-second)"""
     points: int = 512
-    """along each sweep"""
+    """each sweep has this many points"""
 
 
 def sweep(case: Case, points: int) -> tuple[np.ndarray, Poses]:

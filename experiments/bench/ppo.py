@@ -33,7 +33,7 @@ class Args:
     timesteps: int = 2_000_000
     """environment steps per seed"""
     evals: int = 20
-    """evaluations"""
+    """the policy is evaluated this many times"""
     seed: int = 0
     """the first random seed"""
     seeds: int = 1
@@ -43,17 +43,17 @@ class Args:
     unroll_length: int = 20
     """steps per environment in a batch"""
     minibatches: int = 8
-    """of a batch"""
+    """a batch is split into this many parts"""
     epochs: int = 8
-    """passes over a batch"""
+    """every batch is passed over this many times"""
     learning_rate: float = 1e-3
-    """of Adam"""
+    """learning rate of Adam"""
     entropy_cost: float = 1e-2
     """weight of the entropy bonus"""
     discount: float = 0.98
-    """of the reward, per step"""
+    """a reward one step later counts this much less, as a factor"""
     reward_scaling: float = 1.0
-    """of what PPO sees of the reward"""
+    """rewards are multiplied by this before PPO sees them"""
 
 
 @dataclass

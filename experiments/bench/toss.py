@@ -43,15 +43,15 @@ class Args:
     out: Path = Path("experiments/bench/results")
     """folder for toss.json, toss.csv and toss.png"""
     steps: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-    """s, of the fixed steps"""
+    """lengths of the fixed steps, s"""
     tolerances: tuple[float, ...] = (1e-3, 1e-4, 5e-5, 3e-5, 1e-5, 1e-6, 1e-7)
-    """of the steps with error control"""
+    """tolerances of the steps with error control"""
     methods: tuple[softsim.adaptive.Method, ...] = ("bosh3", "tsit5")
     """embedded Runge-Kutta pairs"""
     reference: float = 1e-10
     """tolerance of the reference, by dopri8"""
     intervals: int = 5
-    """control intervals; a rotation may not turn fully within one"""
+    """number of control intervals; a rotation may not turn fully within one"""
 
 
 def scene(integrator: str) -> tuple[mjx.Model, mjx.Data]:

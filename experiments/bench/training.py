@@ -41,7 +41,7 @@ class Args:
     out: Path = RESULTS
     """folder of the results"""
     name: str = "training"
-    """of the files there"""
+    """name of the files there"""
     goal: float = 0.9
     """share of PPO's best return"""
 

@@ -82,7 +82,7 @@ def main(args: Args) -> None:
     out = _run.open_folder(args.out)
     _run.print_table(f"{args.env}: {config.num_envs} environments, {config.horizon} steps", rows)
     _run.write_json(
-        out / f"training_cost_{args.env}.json",
+        out / f"training_cost_{args.env.replace(':', '.')}.json",
         {**_run.provenance(args), "steps_per_update": steps, "parts": rows},
     )
 

@@ -60,4 +60,6 @@ def _rows(
     dims, cone = elliptic_cones(m, contact) if nc else ((), jnp.zeros((0, 6)))
     frictionless = int((np.asarray(contact.dim) == 1).sum())
     addresses = ne + nf + nl + frictionless + np.cumsum([0, *dims])[:-1]
-    return Rows(*fields, cone, ne, nf, nl, tuple(int(a) for a in addresses), dims)
+    J, D, aref, pos, margin, frictionloss = fields
+    where = tuple(int(a) for a in addresses)
+    return Rows(J, D, aref, pos, margin, frictionloss, cone, ne, nf, nl, where, dims)

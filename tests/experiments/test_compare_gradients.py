@@ -22,10 +22,12 @@ SCENE = """
     <body name="arm" pos="0 2 1">
       <joint name="swing" axis="0 1 0" damping=".3"/> <joint name="turn" type="ball"/>
       <geom name="rod" type="capsule" size=".02" fromto="0 0 0 .3 0 0"/>
+      <site name="tip" pos=".3 0 0"/> <site name="ball"/>
     </body>
   </worldbody>
   <actuator> <motor name="push" joint="swing"/> </actuator>
-  <keyframe> <key name="good"/> <key name="bad" qpos="nan 0 .1 1 0 0 0 0 1 0 0 0"/> </keyframe>
+  <keyframe> <key name="good"/> <key name="pushed" ctrl="0.4"/>
+    <key name="bad" qpos="nan 0 .1 1 0 0 0 0 1 0 0 0"/> </keyframe>
 </mujoco>
 """
 
@@ -49,7 +51,10 @@ def test_default_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert gradient[0] == 0.0  # too slow to arrive
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert any("vanishes" in text for text in metrics["findings"])
-    assert metrics["findings"][0] in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert metrics["findings"][0] in printed.out
+    assert "compiling hard" in printed.err and "hard: compiled in" in printed.err
+    assert metrics["unit"] == "m/s" and " m/s." in metrics["findings"][0]
 
 
 @pytest.mark.slow
@@ -95,7 +100,8 @@ def test_inputs_reach_their_place(spec: str, where: str, index: int | tuple) -> 
         ({"input": "geom_friction:flor"}, "no geom named 'flor'; there is floor"),
         ({"input": "geom_friction:floor[3]"}, "index 3, expected 0 to 2"),
         ({"input": "opt:speed"}, "opt has timestep, gravity"),
-        ({"body": "bal"}, "no body named 'bal'; there is ball"),
+        ({"body": "bal"}, "no body or site named 'bal'; there is ball"),
+        ({"body": "site:tap"}, "no site named 'tap'; there is tip"),
         ({"ctrl": (1.0, 2.0)}, "--ctrl: got 2 values, the model has 1"),
         ({"keyframe": "bad"}, "keyframe bad: qpos is not finite"),
         ({"keyframe": "goods"}, "no keyframe named 'goods'; there is good"),
@@ -107,6 +113,36 @@ def test_bad_input_names_itself(scene: Path, settings: dict, message: str) -> No
     with pytest.raises(ValueError, match=message):
         compare_gradients.main(Args(out, scene, **settings))
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "index"),
+    [("ball", "body", 1), ("arm", "body", 2), ("tip", "site", 0), ("site:ball", "site", 1),
+     ("", "body", 2)],
+)  # fmt: skip
+def test_a_body_or_a_site_is_watched(scene: Path, name: str, kind: str, index: int) -> None:
+    assert make_problem(Args(model=scene, body=name)).place == (kind, index)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ctrl"),
+    [({"keyframe": "pushed"}, 0.4), ({}, 0.0), ({"keyframe": "pushed", "ctrl": (0.1,)}, 0.1)],
+)
+def test_controls_are_those_of_the_keyframe(scene: Path, settings: dict, ctrl: float) -> None:
+    problem = make_problem(Args(model=scene, **settings))
+    np.testing.assert_array_equal(problem.state[2], [ctrl])
+    swept = make_problem(Args(model=scene, input="ctrl:push", **settings))
+    assert swept.input.value == ctrl and swept.input.unit == "unit of control"
+
+
+@pytest.mark.parametrize(
+    ("spec", "unit"),
+    [("qpos:root[1]", "m"), ("qpos:root[4]", "unit of the quaternion"), ("qvel:root[1]", "m/s"),
+     ("qvel:root[4]", "rad/s"), ("qpos:swing", "rad"), ("body_mass:ball", "kg"),
+     ("opt:gravity[2]", "m/s^2"), ("geom_friction:floor", "unit of geom_friction")],
+)  # fmt: skip
+def test_inputs_have_units(scene: Path, spec: str, unit: str) -> None:
+    assert make_problem(Args(model=scene, input=spec)).input.unit == unit
 
 
 @pytest.mark.parametrize(

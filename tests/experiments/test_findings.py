@@ -25,6 +25,12 @@ def test_a_flat_part_is_named() -> None:
     assert "hard: the gradient jumps near 1.025 (by up to 1)." in texts
 
 
+def test_numbers_have_units() -> None:
+    texts = findings(X, {"hard": RAMP}, RAMP.gradient, RAMP, "rad/s")
+    assert "hard: the gradient vanishes for 0 to 1 rad/s." in texts
+    assert "hard: the gradient jumps near 1.025 rad/s (by up to 1 m per rad/s)." in texts
+
+
 def test_disagreement_and_wrong_sign() -> None:
     wrong = Curve(LINE.loss, np.where(X > 1.5, -3.0, 3.0))
     texts = said(wrong, LINE.gradient, LINE)

@@ -21,9 +21,7 @@ BALL = """<mujoco><option timestep="0.01"/><worldbody><geom type="plane" size="1
 SOURCES: dict[str, Callable] = {
     "make_data": lambda mj_model, m: softsim.make_data(m),
     "put_data": lambda mj_model, m: softsim.put_data(mj_model, mujoco.MjData(mj_model)),
-    "mjx.put_data": lambda mj_model, m: mjx.put_data(
-        mj_model, mujoco.MjData(mj_model), impl="jax"
-    ),
+    "mjx.put_data": lambda mj_model, m: mjx.put_data(mj_model, mujoco.MjData(mj_model), impl="jax"),
     "mjx.make_data": lambda mj_model, m: mjx.make_data(mj_model, impl="jax"),
 }
 
