@@ -310,5 +310,5 @@ def test_a_task_of_ones_own_trains_with_the_defaults(
     assert len(read_csv(out / "progress.csv")) == 1
     with pytest.raises(ValueError, match="the task has no actions"):
         train.prepare(Args(env="tasks_to_train:Still", out=tmp_path / "still"))
-    with pytest.raises(ValueError, match="no class in tasks_to_train .*there is Pendulum, Mine"):
+    with pytest.raises(ValueError, match=r"no class in tasks_to_train .*there is Pendulum, Mine"):
         Args(env="tasks_to_train:Ours")
