@@ -1,16 +1,21 @@
-"""The two figures of `experiments.trajopt`."""
+"""The figures of `experiments.trajopt`: losses, strips of throws, and the throws moving."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
-from experiments._figures import COLORS, camera, draw_boxes, figure
+from experiments._figures import COLORS, STYLE, camera, draw_boxes, figure
+from experiments._run import write_with
 
 FRAMES = 10  # cubes in a strip
+RATE = 20  # pictures per second of an animation, which shows half the real speed
+VIEW = camera(azimuth=-75.0, elevation=28.0)
 
 
 def draw_losses(
@@ -26,7 +31,7 @@ def draw_losses(
             ax.plot(throws, middle, color=color, label=f"{method} ({len(throws)} iterations)")
             ax.fill_between(throws, low, high, color=color, alpha=0.18, lw=0)
         ax.set_yscale("log")
-        ax.set_xlabel("simulated throws per start (a gradient counts as four)")
+        ax.set_xlabel("simulated throws per start (one with derivatives counts as four)")
         ax.set_ylabel("best loss so far, cube sides squared")
         ax.set_title(f"Median and quartiles over {loss.shape[1]} random starts")
         ax.legend()
@@ -41,7 +46,7 @@ def draw_throws(
 ) -> None:
     """A strip of cube poses per throw: paler is earlier, the outline is where it should rest."""
     rows = -(-len(titles) // 2)
-    view = camera(azimuth=-75.0, elevation=28.0)
+    view = VIEW
     frames = np.linspace(0, poses.shape[1] - 1, FRAMES).round().astype(int)
     with figure(path, nrows=rows, ncols=2, figsize=(9, 2.2 * rows), sharex=True, sharey=True) as (
         _,
@@ -60,6 +65,45 @@ def draw_throws(
             ax.set_aspect("equal")
             ax.axis("off")
             ax.autoscale_view()
+
+
+def animate_throws(
+    path: Path,
+    titles: Sequence[str],
+    poses: Float[np.ndarray, "throws steps 7"],
+    dt: float,
+    target: Float[np.ndarray, "3"],
+    half: float,
+) -> None:
+    """The same throws side by side as a GIF, at half speed, with a still second at the end."""
+    steps = np.arange(0, poses.shape[1], max(1, round(0.5 / (RATE * dt))))
+    steps = np.concatenate([steps, np.full(RATE, poses.shape[1] - 1)])
+    with plt.rc_context({**STYLE, "figure.constrained_layout.use": False}):
+        fig, axes = plt.subplots(
+            1, len(titles), squeeze=False, figsize=(2.6 * len(titles), 1.7), dpi=90
+        )
+        fig.subplots_adjust(0.01, 0.01, 0.99, 0.86, 0.03)
+
+        def picture(step: int) -> None:
+            for k, (ax, title, path_of) in enumerate(zip(axes[0], titles, poses)):
+                ax.clear()
+                ax.axis("off")
+                ax.set_aspect("equal")
+                ax.set_title(title, fontsize=9)
+                _draw_table(ax, VIEW, poses, target, half)
+                pose = path_of[step : step + 1]
+                color = "#999999" if k == 0 else COLORS[k - 1]
+                draw_boxes(ax, VIEW, pose[:, :3], pose[:, 3:], half, color, np.ones(1))
+                ax.set_xlim(limits[0])
+                ax.set_ylim(limits[1])
+
+        flat = (poses[..., :3].reshape(-1, 3) @ VIEW[:2].T) if len(poses) else np.zeros((1, 2))
+        limits = [(flat[:, i].min() - 4 * half, flat[:, i].max() + 4 * half) for i in range(2)]
+        film = FuncAnimation(fig, picture, frames=steps.tolist(), init_func=lambda: None)
+        try:
+            write_with(path, lambda file: film.save(file, writer=PillowWriter(fps=RATE)))
+        finally:
+            plt.close(fig)
 
 
 def _draw_table(

@@ -337,15 +337,15 @@ def main(args: Args) -> None:
     if args.quick:
         args = replace(args, points=min(args.points, 9), refine=min(args.refine, 4))
     with jax.enable_x64(True), _run.progress() as bar:
+        problem = make_problem(args)
+        _run.open_folder(args.out)
         total = len(set(args.methods or (QUICK if args.quick else get_args(Method)))) + 1
-        task = bar.add_task("sweeping", total=total, status="reading the model")
+        task = bar.add_task("sweeping", total=total, status="")
 
         def say(text: str) -> None:
             bar.update(task, status=text)
             bar.console.print(text)
 
-        problem = make_problem(args)
-        _run.open_folder(args.out)
         said: list[str] = []
         for results in compute(args, problem, say):
             before, said = len(said), write_results(args, problem, results)

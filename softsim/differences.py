@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float
 WIDER = 4  # the longer step, in shorter ones
 # of the rounding unit: errors of values, in units of their size and of their slope by order one
 ROUNDING = 32.0
-CONVERGING = 0.35  # of the miss at the longer step; the error of central differences falls to 1/16
-TRUNCATED = 0.1  # of the scale: a larger miss is no mere error of the differences
+# of the miss at the longer step: the error of central differences falls to 1/16, to 1/4 where the
+# curvature jumps, as at a soft onset; that of a wrong derivative stays
+CONVERGING = 0.35
 SMOOTH, JUMP = 0.5, 2.0  # ratio of the gap at the shorter step to that at the longer: 1/4, 1, 4
 KINK = 10.0  # tolerances by which the slopes on both sides may differ where their mean is right
 
@@ -39,12 +40,13 @@ class Samples(NamedTuple):
 class Judgement(NamedTuple):
     """Of every entry (n, k) of a derivative: how far it is off, and which of three ways."""
 
-    miss: Float[np.ndarray, "n k"]  # |derivative - central difference|
+    miss: Float[np.ndarray, "n k"]  # |derivative - central difference|, 0 where that still falls
     scale: float  # the largest entry of the differences
     zero: bool  # differences and derivative are nothing but rounding
     off: Bool[np.ndarray, "n k"]
     jump: Bool[np.ndarray, "n k"]
     kink: Bool[np.ndarray, "n k"]
+    bent: Bool[np.ndarray, "n k"]  # the slopes on both sides differ, wherever the derivative is
 
 
 def steps(k: int, h: float, dtype: np.dtype) -> Float[np.ndarray, "p k"]:
@@ -83,7 +85,7 @@ def judge(
     scale = float(np.max(np.abs(central), initial=0.0))
     allowed = tolerance * scale + rounding
     miss, wide_miss = np.abs(derivative - central), np.abs(derivative - wide)
-    converging = (miss < CONVERGING * wide_miss) & (miss < TRUNCATED * scale)
+    converging = miss < CONVERGING * wide_miss
     bad = (miss > allowed) & ~converging
 
     two_sided = (gap > KINK * tolerance * scale + 4 * rounding) | (bad & (gap > 4 * rounding))
@@ -94,4 +96,5 @@ def judge(
     low, high = np.minimum(forward, backward) - slack, np.maximum(forward, backward) + slack
     kink = bent & (low <= derivative) & (derivative <= high)
     zero = not derivative.any() and scale <= rounding
-    return Judgement(miss, scale, zero, bad & ~jump & ~kink, jump, kink)
+    off = bad & ~jump & ~kink
+    return Judgement(np.where(converging, 0.0, miss), scale, zero, off, jump, kink, bent)

@@ -21,7 +21,7 @@ from mujoco import mjx
 from softsim import differences, elements
 from softsim.collision import Contact, collide
 from softsim.convergence import stopped_short
-from softsim.differences import Samples
+from softsim.differences import Judgement, Samples
 from softsim.integrators import advance, difference_pos, integrate_pos
 from softsim.model import check_inputs
 from softsim.softening import Softening
@@ -240,7 +240,8 @@ def _find(
     for p in parts:
         steepest = float(np.max(np.abs(p.exact), initial=0.0))
         seen, exact = p.seen.select(inputs, p.felt), p.exact[p.felt][:, inputs]
-        judged.append(differences.judge(exact, seen, h, steepest, tolerance))
+        found = differences.judge(exact, seen, h, steepest, tolerance)
+        judged.append(_at_corner(found) if _bends(p, steepest, h, tolerance) > 1 else found)
     error = max(float(np.max(j.miss, initial=0.0)) / j.scale if j.scale else 0.0 for j in judged)
     order: tuple[tuple[Verdict, str], ...] = (
         ("off", "off"),
@@ -256,6 +257,21 @@ def _find(
     if all(j.zero for j in judged):
         return Finding(stage, wrt, "zero", 0.0, 0.0)
     return Finding(stage, wrt, "ok", norm, error)
+
+
+def _bends(part: _Part, steepest: float, h: float, tolerance: float) -> int:
+    """The number of inputs along which the slopes on both sides differ."""
+    everything = part.seen.select(slice(None), part.felt)
+    found = differences.judge(part.exact[part.felt], everything, h, steepest, tolerance)
+    return int((found.bent | found.jump).any(axis=0).sum())
+
+
+def _at_corner(found: Judgement) -> Judgement:
+    """Where several kinks meet, a derivative that belongs to none of the slopes is not wrong.
+
+    It may be that of a side which no single input leads to.
+    """
+    return found._replace(off=found.off & ~found.bent, kink=found.kink | (found.off & found.bent))
 
 
 def _where(
@@ -305,7 +321,7 @@ def _advice(
             "off",
             "differences settle on another value than the derivative, which is wrong; report it",
         ),
-        ("jump nearby", "the value itself jumps here: soften `collision` and `mask`"),
+        ("jump nearby", "the value itself jumps here: soften `collision`, `mask` and `limit`"),
         ("kink", "the slopes on both sides of this state differ, the derivative is one-sided"),
     ):
         for wrt in dict.fromkeys(f.wrt for f in findings if f.verdict == verdict):

@@ -13,7 +13,7 @@ Both solve (M - dt dF/dv) a = total force, each with the part of dF/dv that MuJo
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from mujoco.mjx import Data, DisableBit, Model
+from mujoco.mjx import Data, DisableBit, IntegratorType, Model
 
 from softsim.dynamics.actuation import damping_of_actuators
 from softsim.dynamics.inertia import inertia_pattern
@@ -35,20 +35,48 @@ def euler_acceleration(m: Model, d: Data) -> Velocity:
 
 def implicitfast_acceleration(m: Model, d: Data) -> Velocity:
     """Acceleration with the derivatives of damping and actuators, and of floating bodies' bias."""
-    dt, force = m.opt.timestep, d.qfrc_smooth + d.qfrc_constraint
-    rate = _force_rate(m, d)
-    floating = _floating_joints(m)
-    alone = (m.jnt_dofadr[floating][:, None] + np.arange(6)).astype(np.int32)
-    rest = np.setdiff1d(np.arange(m.nv), alone)
-    mat = d._impl.M - dt * rate * inertia_pattern(m)
-    if not floating.size:
+    force = d.qfrc_smooth + d.qfrc_constraint
+    mat, alone, blocks = _implicitfast(m, d)
+    if not alone.size:
         return solve_spd(mat, force)
-    block = lambda x: x[alone[:, :, None], alone[:, None, :]]
-    blocks = block(d._impl.M) - dt * (block(rate) - _bias_rate(m, d, m.jnt_bodyid[floating]))
+    rest = np.setdiff1d(np.arange(m.nv), alone)
     qacc = jnp.zeros_like(force).at[alone].set(_solve_blocks(blocks, force[alone]))
     if not rest.size:
         return qacc
     return qacc.at[rest].set(solve_spd(mat[rest[:, None], rest], force[rest]))
+
+
+def continuous_acceleration(m: Model, d: Data) -> Velocity:
+    """The acceleration of continuous time for which one step makes `d.qacc` of the velocity.
+
+    Raises:
+        ValueError: the integrator is RK4, whose step has no such acceleration.
+    """
+    if m.opt.integrator == IntegratorType.RK4:
+        raise ValueError("the flag invdiscrete has no meaning with the integrator RK4: disable it")
+    if m.opt.integrator == IntegratorType.EULER:
+        if m.opt.disableflags & (DisableBit.EULERDAMP | DisableBit.DAMPER):
+            return d.qacc
+        force = d._impl.M @ d.qacc + m.opt.timestep * damping_rates(m, d)[0] * d.qacc
+    else:
+        mat, alone, blocks = _implicitfast(m, d)
+        mat = mat.at[alone[:, :, None], alone[:, None, :]].set(blocks)
+        force = mat @ d.qacc
+    return solve_spd(d._impl.M, force)
+
+
+def _implicitfast(
+    m: Model, d: Data
+) -> tuple[Float[Array, "nv nv"], Int[np.ndarray, "n 6"], Float[Array, "n 6 6"]]:
+    """The symmetric matrix; the dofs of bodies that float alone, and the matrices they have."""
+    dt, rate = m.opt.timestep, _force_rate(m, d)
+    floating = _floating_joints(m)
+    alone = (m.jnt_dofadr[floating][:, None] + np.arange(6)).astype(np.int32)
+    mat = d._impl.M - dt * rate * inertia_pattern(m)
+    block = lambda x: x[alone[:, :, None], alone[:, None, :]]
+    bodies = np.asarray(m.jnt_bodyid)[floating]
+    blocks = block(d._impl.M) - dt * (block(rate) - _bias_rate(m, d, bodies))
+    return mat, alone, blocks
 
 
 def _force_rate(m: Model, d: Data) -> Float[Array, "nv nv"]:

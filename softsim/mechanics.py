@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
@@ -17,6 +18,7 @@ from mujoco import mjx
 from softsim import dynamics
 from softsim.constraint.forces import forces
 from softsim.derivative_rule import softened
+from softsim.implicit import continuous_acceleration
 from softsim.model import check_inputs
 from softsim.names import Element, only_one
 from softsim.softening import Softening
@@ -96,7 +98,7 @@ def inverse(
         softening: as in `step`.
 
     Raises:
-        ValueError: `qacc` is not (nv,), or `d` as in `step`.
+        ValueError: `qacc` is not (nv,), `invdiscrete` is set with RK4, or `d` as in `step`.
     """
     check_inputs(m, d)
     if jnp.shape(qacc) != (m.nv,):
@@ -108,8 +110,11 @@ def inverse(
 def _inverse(m: mjx.Model, d: mjx.Data, softening: Softening) -> Float[Array, " nv"]:
     d, rows = constrained(m, position(m, d), softening)
     d = velocity(m, dynamics.transmission(m, d))
-    pull = rows.J.T @ forces(rows, rows.J @ d.qacc - rows.aref) if rows.n else 0.0
-    return d._impl.M @ d.qacc + d.qfrc_bias - d.qfrc_passive - pull
+    qacc = d.qacc
+    if m.opt.enableflags & mujoco.mjtEnableBit.mjENBL_INVDISCRETE:
+        qacc = continuous_acceleration(m, dynamics.actuation(m, d))
+    pull = rows.J.T @ forces(rows, rows.J @ qacc - rows.aref) if rows.n else 0.0
+    return d._impl.M @ qacc + d.qfrc_bias - d.qfrc_passive - pull
 
 
 class Pose(NamedTuple):

@@ -44,6 +44,7 @@ GUARD = 1.5
 per step. Beyond, the steps do not resolve the contact and their outcome has no slope: the weight
 1 / (1 + (GUARD share)^8) goes back to the plain derivative. The contact that MuJoCo makes by
 default takes a share of 0.2 at 2 ms and 0.5 at 5 ms."""
+SHARPNESS = 8
 
 
 def event_aware(run: Run, m: mjx.Model, d: mjx.Data, softening: Softening | None) -> mjx.Data:
@@ -210,7 +211,9 @@ def _crossing(m: mjx.Model, d: mjx.Data, after: mjx.Data) -> _Crossing:
 
     def weight(on: Array, force: Array, speed: Array, per: Array) -> Array:
         share = (J @ (impulse @ (rows.J.T @ force))) / jnp.where(on, speed, 1.0)
-        return jnp.where(on, 1.0 / (1.0 + (GUARD * share) ** 8), 0.0) / jnp.where(on, per, 1.0)
+        return jnp.where(on, 1.0 / (1.0 + (GUARD * share) ** SHARPNESS), 0.0) / jnp.where(
+            on, per, 1.0
+        )
 
     relative = jnp.where(ends, change / jnp.where(ends, pressure, 1.0), 0.0)
     pushed = switches.of_row(jnp.asarray(begins, J.dtype)) * force

@@ -275,3 +275,40 @@ def test_environments_spread_over_two_devices_and_train_alike(tmp_path: Path) ->
         )
         returns.append([float(row["return"]) for row in read_csv(out / "returns.csv")])
     np.testing.assert_allclose(*returns, rtol=1e-3)
+
+
+OWN = """
+from envs.pendulum import Pendulum
+
+class Mine(Pendulum):
+    episode_length: int = 5
+
+    def step(self, state, action):  # without physics, which would take most of the test to compile
+        data = state.data.replace(qpos=state.data.qpos + 0.1 * action)
+        return self.arrive(state, action, data)
+
+class Still(Mine):
+    action_size = 0
+
+    def act(self, data, action, info):
+        return data
+
+    def reward(self, before, action, after, info):
+        return {"low": -after.qpos[0] ** 2}
+"""
+
+
+def test_a_task_of_ones_own_trains_with_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tasks_to_train.py").write_text(OWN)
+    args = Args(**(SMALL | {"env": "tasks_to_train:Mine", "algo": "apg", "iterations": 1}))
+    prepared, out = train.prepare(args)
+    assert out == Path("runs/train/tasks_to_train.Mine-apg")
+    prepared.train(prepared.start())
+    assert len(read_csv(out / "progress.csv")) == 1
+    with pytest.raises(ValueError, match="the task has no actions"):
+        train.prepare(Args(env="tasks_to_train:Still", out=tmp_path / "still"))
+    with pytest.raises(ValueError, match=r"no class in tasks_to_train .*there is Pendulum, Mine"):
+        Args(env="tasks_to_train:Ours")

@@ -65,9 +65,16 @@ def test_nothing_is_found_where_nothing_is(links, healthy: dict) -> None:
         ({"ctrl": -1.0}, "control", {"kink"}, 'actuator "pull"', "lower bound, -1"),
         ({"act": 1.0, "slow": 1.0}, "both", {"kink"}, 'actuator "slow"', "upper bound, 1"),
         ({"lower": LIMIT}, "position", {"kink", "jump nearby"}, 'joint "lower"', "1.0472"),
+        (
+            {"upper": LIMIT, "lower": LIMIT},
+            "position",
+            {"kink", "jump nearby"},
+            'joint "upper"',
+            "1.0472",
+        ),
         ({"upper": -LIMIT}, "position", {"kink", "jump nearby"}, 'joint "upper"', "-1.0472"),
     ],
-    ids=["control above", "control below", "activation", "joint above", "joint below"],
+    ids=["control above", "control below", "activation", "joint above", "corner", "joint below"],
 )
 def test_a_bound_is_a_kink_by_name(links, condition, wrt, verdicts, named, bound) -> None:
     report = softsim.check_gradients(links, state(links, **condition))
@@ -154,6 +161,8 @@ def test_planted_faults_are_told_apart(faulty: Callable, verdict: str) -> None:
         (lambda x: 1.0 * (x > 0), 0.0, "jump"),
         (lambda x: np.where(x > 1e-6, 3.0, 1.0) * (x - 1e-6), 1.0, "kink"),  # beside the point
         (lambda x: np.sin(400 * x) / 400, 1.0, None),  # curved within a step
+        (lambda x: 1e5 * np.maximum(x, 0) ** 2, 0.0, None),  # a soft onset
+        (lambda x: 1e5 * np.maximum(x, 0) ** 2, 5.0, "off"),
         (lambda x: 1e3 + 0 * x, 0.0, None),
     ],
 )  # fmt: skip

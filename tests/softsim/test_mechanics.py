@@ -72,7 +72,7 @@ def test_poses_inertia_bias_and_jacobians_like_mujoco():
     for field in ("xpos", "xmat", "geom_xpos", "site_xmat", "cam_xpos", "cam_xmat", "ten_length"):
         close(getattr(y, field), getattr(mj_data, field))
     full = np.zeros((mj_model.nv, mj_model.nv))
-    mujoco.mj_fullM(mj_model, full, mj_data.M)
+    mujoco.mj_fullM(mj_model, mj_data, full)
     close(M, full)
     close(bias, mj_data.qfrc_bias)
     theirs = [np.zeros((2, 3, mj_model.nv)) for _ in jacobians]
