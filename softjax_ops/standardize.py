@@ -29,6 +29,22 @@ SPREAD_OUT = 1e4
 """A reach from which on a row is not constant by any measure."""
 
 
+@jax.custom_jvp
+def rounded(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A product as a number of its dtype: what follows is not fused with the multiplication.
+
+    A compiler that computes a product twice, once in a fused multiply-add, has two numbers that
+    differ by a rounding. Divided by a softness near the resolution they are far apart: a maximum is
+    not attained, a sum is not that of its parts. The minimum, never active, stands between.
+    """
+    return jnp.minimum(x, jnp.finfo(x.dtype).max)
+
+
+@rounded.defjvp
+def _rounded_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return rounded(primals[0]), tangents[0]
+
+
 class Rows(NamedTuple):
     """Rows of scores along the last axis, the input of every method.
 
@@ -166,5 +182,13 @@ def make_rows(
     relative = jnp.maximum(relative, max(fine, RESOLUTION * jnp.finfo(x.dtype).eps))
     tau = relative * (unit * scale if standardize else unit / reach)
     return Rows(
-        x, jnp.where(live, z, _far(relative)), live, relative, tau, scale, standardize, mean, reach
+        x,
+        jnp.where(live, rounded(z), _far(relative)),
+        live,
+        relative,
+        tau,
+        scale,
+        standardize,
+        mean,
+        reach,
     )

@@ -26,14 +26,13 @@ from softjax_ops.projections import (
     NEVER,
     expectation,
     from_top,
-    lines,
     log_project,
     normalize,
     power,
     project,
     threshold,
 )
-from softjax_ops.standardize import RESOLUTION, Rows
+from softjax_ops.standardize import RESOLUTION, Rows, rounded
 
 GIVE_UP = 1e8
 """Damping at which rounding, not the step, limits the progress."""
@@ -81,7 +80,7 @@ class _Problem(NamedTuple):
     width: Float[Array, ""]
 
     def scores(self, prices: Float[Array, " a"]) -> Float[Array, "n a"]:
-        return jnp.where(self.mass > 0, lines(self.z, 2 * self.anchors, prices), NEVER)
+        return jnp.where(self.mass > 0, rounded(2 * self.z[:, None] * self.anchors) + prices, NEVER)
 
     def marginal(self, prices: Float[Array, " a"], mode: str) -> Float[Array, " a"]:
         return self.live @ project(self.scores(prices), mode, self.width)
