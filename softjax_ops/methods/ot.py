@@ -32,7 +32,7 @@ from softjax_ops.projections import (
     project,
     threshold,
 )
-from softjax_ops.standardize import RESOLUTION, Rows, rounded
+from softjax_ops.standardize import Rows, resolved, rounded
 
 GIVE_UP = 1e8
 """Damping at which rounding, not the step, limits the progress."""
@@ -204,7 +204,7 @@ def _plan(
         anchors = jnp.linspace(1, 0, len(mass), dtype=z.dtype)
         offset = 0 if exact else 1
     strength = 1.0 if mode == "smooth" else jnp.maximum(number, 1) ** (1 / EXPONENT[mode])
-    width = jnp.maximum(softness / strength, RESOLUTION * jnp.finfo(z.dtype).eps)
+    width = resolved(softness / strength)
     problem = _Problem(z, live, anchors.astype(z.dtype), mass, width)
     scores = problem.scores(_prices(problem, mode, options))
     plan = (log_project if log else project)(scores, mode, problem.width)

@@ -34,7 +34,7 @@ def softnesses(dtype) -> jax.Array:
 
 
 def scales(dtype) -> tuple[float, ...]:
-    return (1.0, 1e-3, 1e3) if dtype == "float16" else (1.0, 1e-20, 1e30)
+    return (1.0, 1e-3, 1e3) if dtype == "float16" else (1.0, 1e-20, 1e12)
 
 
 def values(x, **options):
