@@ -56,7 +56,9 @@ def _log_means(v: Float[Array, "... n"], live: Bool[Array, "... n"]) -> Float[Ar
 
 
 def _temperature(rows: Rows) -> Float[Array, "... 1"]:
-    return resolved(rows.width * rows.scale)
+    """tau in units of the reach, where float numbers resolve it: beyond, a row is its mean."""
+    tau = resolved(rows.width * rows.scale)
+    return jnp.minimum(tau, float(jnp.finfo(tau.dtype).eps) ** -0.5)
 
 
 def _sorted(v: Array, live: Array) -> Array:
