@@ -1,4 +1,6 @@
-"""The dtype of every result: operators x modes x dtypes, from shapes alone (nothing is compiled)."""
+"""The dtype of every result: operators x modes x dtypes, from shapes alone."""
+
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +44,10 @@ def test_every_result_has_the_dtype_of_its_argument(name, mode):
             assert results[0].dtype == jnp.dtype(dtype)
             results = results[1:]
         assert [r.dtype for r in results] == [expected] * len(results), dtype
+
+
+def test_the_version_is_that_of_the_project():
+    assert so.__version__ == version("softsim")
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
