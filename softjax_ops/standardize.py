@@ -178,7 +178,7 @@ def make_rows(
     reach = stop(jnp.max(jnp.abs(half), axis=-1, keepdims=True))
     reach = jnp.where(reach > 0, reach, 0.5)
     x = rounded(half / reach)
-    fine, steep = jnp.finfo(dtype).eps, STEEP * x.shape[-1] / float(jnp.finfo(dtype).max)
+    fine, steep = float(jnp.finfo(dtype).eps), STEEP * x.shape[-1] / float(jnp.finfo(dtype).max)
     softness = jnp.maximum(softness, min(fine, steep))
     if standardize:
         u, variance = _standard(x, live, number, reach)
