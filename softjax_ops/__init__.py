@@ -80,3 +80,6 @@ from softjax_ops.straight_through import sign_st as sign_st
 from softjax_ops.straight_through import sort_st as sort_st
 from softjax_ops.straight_through import st as st
 from softjax_ops.straight_through import top_k_st as top_k_st
+
+__version__ = "0.1.0"
+"""That of the project; a constant, so that a copy of the folder alone has one too."""

@@ -169,28 +169,24 @@ class _Ends(NamedTuple):
 def _ends(x: Array, where: Array | None) -> _Ends:
     """What stands beside the finite entries; masked entries of `x` are 0.
 
-    One sum finds whether there is anything to count, and if not, is the mean of the entries.
+    Counts are sums of floats, which are exact up to 2^24 in float32 and faster than those of
+    integers. The mean is that of a row divided by its length: it does not overflow.
     """
-    x = jax.lax.stop_gradient(x)
-    used = jnp.ones_like(x, bool) if where is None else where
-    number = jnp.sum(used, axis=-1, keepdims=True)
+    x, n = jax.lax.stop_gradient(x), x.shape[-1]
 
-    def mean(x, number):
-        return jnp.sum(x / jnp.maximum(number, 1).astype(x.dtype), axis=-1, keepdims=True)
+    def total(a):
+        return jnp.sum(a, axis=-1, keepdims=True)
 
-    def count(x):
-        there = (x == jnp.inf, x == -jnp.inf, jnp.isnan(x))
-        top, bottom, nan = (jnp.sum(k, axis=-1, keepdims=True) for k in there)
-        live = number - top - bottom - nan
-        poison = jnp.where(nan > 0, jnp.nan, 0.0).astype(x.dtype)
-        return top, live, bottom, poison, mean(jnp.where(jnp.isfinite(x), x, 0), live)
+    def count(there):
+        return total(there.astype(x.dtype)).astype(int)
 
-    def nothing(x):
-        zero = jnp.zeros_like(number)
-        return zero, number, zero, zero.astype(x.dtype), whole
-
-    whole = mean(x, number)
-    return _Ends(*jax.lax.cond(jnp.all(jnp.isfinite(whole)), nothing, count, x))
+    top, bottom = count(x == jnp.inf), count(x == -jnp.inf)
+    used = n if where is None else jnp.sum(where, axis=-1, keepdims=True)
+    live = used - top - bottom
+    share = total(jnp.where(jnp.isinf(x), 0, x / n))
+    poison = jnp.where(jnp.isnan(share), jnp.nan, 0).astype(x.dtype)
+    mean = jnp.where(jnp.isnan(share), 0, share) * (n / jnp.maximum(live, 1).astype(x.dtype))
+    return _Ends(top, live, bottom, poison, mean)
 
 
 def _rows(x, where, softness, static: Static) -> tuple[Rows, _Ends, Array]:
@@ -236,18 +232,14 @@ def soft_index(
     method = METHODS[static.method]
     found = method.index(rows, static.mode, begin, count, static.log, **static.extra())
     found = _move_down(found, ends, first, axis=-2)
-    kind = ends.kind_at(start + jnp.arange(count))[..., None]
-    y, live = y[..., None, :], rows.live[..., None, :]
-    nothing = -jnp.inf if static.log else 0.0
-
-    def share(number, there):
-        """An equal part of the slot for each of the entries at an infinity."""
-        part = 1 / jnp.maximum(number, 1)[..., None].astype(found.dtype)
-        return jnp.where(there, jnp.log(part) if static.log else part, nothing)
-
-    top, bottom = share(ends.top, kind == TOP), share(ends.bottom, kind == BOTTOM)
-    other = jnp.where(y == jnp.inf, top, jnp.where(y == -jnp.inf, bottom, nothing))
-    found = jnp.where(live & (kind == LIVE), found, other)
+    kind = ends.kind_at(start + jnp.arange(count))
+    number = jnp.where(kind == TOP, ends.top, ends.bottom)
+    share = 1 / jnp.maximum(number, 1).astype(found.dtype)
+    share, nothing = (jnp.log(share), -jnp.inf) if static.log else (share, 0.0)
+    end = jnp.where(kind == TOP, jnp.inf, jnp.where(kind == BOTTOM, -jnp.inf, jnp.nan))
+    there = y[..., None, :] == end.astype(y.dtype)[..., None]
+    other = jnp.where(there, share[..., None], nothing)
+    found = jnp.where(rows.live[..., None, :] & (kind == LIVE)[..., None], found, other)
     return (found + ends.poison[..., None]).astype(x.dtype)
 
 

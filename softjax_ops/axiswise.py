@@ -18,8 +18,9 @@ Every operator takes, beside the arguments of its JAX namesake:
         rank 0, and a slot past the last unmasked entry has value 0 and an index of zeros.
 
 Infinite entries are sorted exactly, and a NaN makes its row NaN. Outputs have the dtype of `x`
-(integers: the default float); a hard index has the default float dtype. A bad argument raises
-ValueError that names it.
+(integers: the default float), in mode "hard" too. A softness below the resolution of that dtype
+counts as its resolution: results then are as hard as the dtype can show, with finite slopes. A bad
+argument raises ValueError that names it.
 """
 
 from collections.abc import Mapping

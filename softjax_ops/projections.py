@@ -123,23 +123,8 @@ def normalize(index: Float[Array, "... n"], log: bool = False) -> Float[Array, "
     return jnp.log(found) if log else found
 
 
-def lines(
-    slope: Float[Array, "... k"], x: Float[Array, "... n"], offset: Float[Array, "... n"]
-) -> Float[Array, "... k n"]:
-    """slope_k x_n + offset_n, as a matrix product.
-
-    So it is rounded once: where a compiler computes it again for a maximum or a sum, with or
-    without a fused multiply-add, scores that are far larger than the softness no longer match.
-    """
-    left = jnp.stack([slope, jnp.ones_like(slope)], axis=-1)
-    right = jnp.stack(jnp.broadcast_arrays(x, offset), axis=-2)
-    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-
-
 @jax.custom_jvp
-def expectation(
-    index: Float[Array, "... k n"], x: Float[Array, "... n"]
-) -> Float[Array, "... k"]:
+def expectation(index: Float[Array, "... k n"], x: Float[Array, "... n"]) -> Float[Array, "... k"]:
     """The mean of `x` under each distribution.
 
     Its derivative is taken about that mean. The change of a distribution sums to zero, so this adds

@@ -29,6 +29,27 @@ SPREAD_OUT = 1e4
 """A reach from which on a row is not constant by any measure."""
 
 
+def resolved(softness: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A softness in units of the reach that scores of this dtype can resolve."""
+    return jnp.maximum(softness, RESOLUTION * jnp.finfo(softness.dtype).eps)
+
+
+@jax.custom_jvp
+def rounded(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A product as a number of its dtype: what follows is not fused with the multiplication.
+
+    A compiler that computes a product twice, once in a fused multiply-add, has two numbers that
+    differ by a rounding. Divided by a softness near the resolution they are far apart: a maximum is
+    not attained, a sum is not that of its parts. The minimum, never active, stands between.
+    """
+    return jnp.minimum(x, jnp.finfo(x.dtype).max)
+
+
+@rounded.defjvp
+def _rounded_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return rounded(primals[0]), tangents[0]
+
+
 class Rows(NamedTuple):
     """Rows of scores along the last axis, the input of every method.
 
@@ -37,9 +58,9 @@ class Rows(NamedTuple):
         z: the scores to be compared, in [-1, 1]; far below where not live.
         live: finite and not masked.
         softness: in [resolution, 1], in the unit of `z`.
-        tau: the same in the unit of `x`, as if the scores were not squashed.
-        scale: the standard deviation of `x`, or without standardization the unit of the data, in
-            the unit of `x`.
+        width: the softness as it was given, in standard deviations, or without standardization in
+            the unit of the data.
+        grow: the unit of `x` in those units.
         standardize: static; whether `z` is a squashed `x`.
         mean: of the live entries, halved.
         reach: the unit of `x`, halved, so that no difference of two finite numbers overflows.
@@ -49,8 +70,8 @@ class Rows(NamedTuple):
     z: Float[Array, "... n"]
     live: Bool[Array, "... n"]
     softness: Float[Array, "... 1"]
-    tau: Float[Array, "... 1"]
-    scale: Float[Array, "... 1"]
+    width: Float[Array, "... 1"]
+    grow: Float[Array, "... 1"]
     standardize: bool
     mean: Float[Array, "... 1"]
     reach: Float[Array, "... 1"]
@@ -63,6 +84,11 @@ class Rows(NamedTuple):
     def number(self) -> Float[Array, "... 1"]:
         """Number of live entries of each row."""
         return jnp.sum(self.live, axis=-1, keepdims=True).astype(self.z.dtype)
+
+    @property
+    def scale(self) -> Float[Array, "... 1"]:
+        """1 / grow; its derivative squares no small number."""
+        return jnp.exp(-jnp.log(self.grow))
 
     def far(self) -> Float[Array, "... 1"]:
         """A score without influence on the live ones."""
@@ -151,20 +177,26 @@ def make_rows(
     half = jnp.where(live, x / 2 - mean, 0)
     reach = stop(jnp.max(jnp.abs(half), axis=-1, keepdims=True))
     reach = jnp.where(reach > 0, reach, 0.5)
-    x = half / reach
-    fine, steep = jnp.finfo(dtype).eps, STEEP * x.shape[-1] / float(jnp.finfo(dtype).max)
+    x = rounded(half / reach)
+    fine, steep = float(jnp.finfo(dtype).eps), STEEP * x.shape[-1] / float(jnp.finfo(dtype).max)
     softness = jnp.maximum(softness, min(fine, steep))
     if standardize:
         u, variance = _standard(x, live, number, reach)
         grow = _magnification(variance, reach)
-        scale, unit = 1 / grow, jnp.maximum(jnp.tanh(stop(grow) / 2) / 2, stop(softness))
+        unit = jnp.maximum(jnp.tanh(stop(grow) / 2) / 2, stop(softness))
         z, relative = jnp.tanh(u / 2) * (0.5 / unit), softness / unit
     else:
-        unit = jnp.maximum(reach, stop(softness) / 2)
-        scale = 0.5 / reach
-        z, relative = x * (reach / unit), softness / 2 / unit
-    relative = jnp.maximum(relative, max(fine, RESOLUTION * jnp.finfo(x.dtype).eps))
-    tau = relative * (unit * scale if standardize else unit / reach)
+        grow, half_unit = 2 * reach, jnp.maximum(reach, stop(softness) / 2)
+        z, relative = x * (reach / half_unit), softness / 2 / half_unit
+    relative = jnp.maximum(resolved(relative), fine)
     return Rows(
-        x, jnp.where(live, z, _far(relative)), live, relative, tau, scale, standardize, mean, reach
+        x,
+        jnp.where(live, rounded(z), _far(relative)),
+        live,
+        relative,
+        softness,
+        grow,
+        standardize,
+        mean,
+        reach,
     )

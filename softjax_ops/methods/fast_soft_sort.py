@@ -26,6 +26,8 @@ from softjax_ops.standardize import Rows
 from softjax_ops.windows import take_at
 
 DEFAULT_SOFTNESS = 0.1
+STEEPEST = 64
+"""Below this over the root of the largest number the square of 1 / softness overflows."""
 
 
 class Shape(NamedTuple):
@@ -217,17 +219,17 @@ def values(
     live = jnp.take_along_axis(rows.live, order, axis=-1)
     number = jnp.maximum(rows.number(), 1)
     mean = jnp.sum(rows.x, axis=-1, keepdims=True) / number
-    w = (mean - jnp.take_along_axis(rows.x, order, axis=-1)) / rows.scale
+    w = (mean - jnp.take_along_axis(rows.x, order, axis=-1)) * rows.grow
     w = jnp.where(live, w, 0)
-    softness = rows.tau / rows.scale
     even = SHAPES[mode].inverse(w)
     steps = jnp.where(live[..., 1:], even[..., 1:] - even[..., :-1], 0)
     pairs = jnp.maximum(number - 1, 1)
+    width = jnp.maximum(rows.width, STEEPEST * float(jnp.finfo(w.dtype).max) ** -0.5)
     if rows.standardize:
         fourth = jnp.sum(steps**4, axis=-1, keepdims=True) / pairs
-        pitch = (fourth + 1e-16) ** 0.25 * DEFAULT_SOFTNESS / softness
+        pitch = (fourth + 1e-16) ** 0.25 * DEFAULT_SOFTNESS / width
     else:
-        pitch = 1 / (pairs * softness)
+        pitch = 1 / (pairs * width)
     ramp = (jnp.arange(w.shape[-1]) - (number - 1) / 2) * pitch
     y = mean - rows.scale * _isotonic(jnp.where(live, ramp, 0), w, live, mode)
     return take_at(y, jnp.broadcast_to(slots(first, count, y.shape[-1]), (*y.shape[:-1], count)))

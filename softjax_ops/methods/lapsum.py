@@ -74,7 +74,9 @@ def index(
     """Rows first .. first + count - 1 of the soft permutation."""
     levels, _ = _bounds(_sorted(rows)[0], first, count)
     below = _cdf(levels[..., None] + (rows.z / rows.softness)[..., None, :])
-    return normalize(below[..., 1:, :] - below[..., :-1, :], log)
+    found = below[..., 1:, :] - below[..., :-1, :]
+    inside = (levels[..., 1:] > levels[..., :-1])[..., None]
+    return normalize(jnp.where(inside, found, 1 / rows.z.shape[-1]), log)
 
 
 def values(

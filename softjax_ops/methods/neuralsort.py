@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from softjax_ops.kernels import odd_step, ramp
 from softjax_ops.methods.softsort import DIRECT, slots
-from softjax_ops.projections import EXPONENT, NEVER, expectation, lines, log_project, project
-from softjax_ops.standardize import Rows
+from softjax_ops.projections import EXPONENT, NEVER, expectation, log_project, project
+from softjax_ops.standardize import Rows, rounded
 from softjax_ops.windows import Frame, WindowTable, first_true, kernel_sum, root, support, take_at
 
 CHUNK = 16
@@ -49,7 +49,8 @@ def _distance_sums(rows: Rows, mode: str) -> Float[Array, "... n"]:
 
 def _scores(rows: Rows, sums: Array, k: Int[Array, "... k"]) -> Float[Array, "... k n"]:
     """The scores of the rows k in the unit of `z`."""
-    scores = lines(rows.number() - 1 - 2 * k, rows.z, -sums)
+    weight = (rows.number() - 1 - 2 * k)[..., None]
+    scores = rounded(weight * rows.z[..., None, :]) - sums[..., None, :]
     return jnp.where(rows.live[..., None, :], scores, NEVER)
 
 

@@ -26,14 +26,13 @@ from softjax_ops.projections import (
     NEVER,
     expectation,
     from_top,
-    lines,
     log_project,
     normalize,
     power,
     project,
     threshold,
 )
-from softjax_ops.standardize import RESOLUTION, Rows
+from softjax_ops.standardize import Rows, resolved, rounded
 
 GIVE_UP = 1e8
 """Damping at which rounding, not the step, limits the progress."""
@@ -81,7 +80,7 @@ class _Problem(NamedTuple):
     width: Float[Array, ""]
 
     def scores(self, prices: Float[Array, " a"]) -> Float[Array, "n a"]:
-        return jnp.where(self.mass > 0, lines(self.z, 2 * self.anchors, prices), NEVER)
+        return jnp.where(self.mass > 0, rounded(2 * self.z[:, None] * self.anchors) + prices, NEVER)
 
     def marginal(self, prices: Float[Array, " a"], mode: str) -> Float[Array, " a"]:
         return self.live @ project(self.scores(prices), mode, self.width)
@@ -205,7 +204,7 @@ def _plan(
         anchors = jnp.linspace(1, 0, len(mass), dtype=z.dtype)
         offset = 0 if exact else 1
     strength = 1.0 if mode == "smooth" else jnp.maximum(number, 1) ** (1 / EXPONENT[mode])
-    width = jnp.maximum(softness / strength, RESOLUTION * jnp.finfo(z.dtype).eps)
+    width = resolved(softness / strength)
     problem = _Problem(z, live, anchors.astype(z.dtype), mass, width)
     scores = problem.scores(_prices(problem, mode, options))
     plan = (log_project if log else project)(scores, mode, problem.width)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from softjax_ops.methods.softsort import slots
-from softjax_ops.standardize import Rows
+from softjax_ops.standardize import Rows, resolved
 from softjax_ops.windows import take_at
 
 EMPTY = -1e30
@@ -55,6 +55,12 @@ def _log_means(v: Float[Array, "... n"], live: Bool[Array, "... n"]) -> Float[Ar
     return jax.lax.scan(block, start, entries)[0][0]
 
 
+def _temperature(rows: Rows) -> Float[Array, "... 1"]:
+    """tau in units of the reach, where float numbers resolve it: beyond, a row is its mean."""
+    tau = resolved(rows.width * rows.scale)
+    return jnp.minimum(tau, float(jnp.finfo(tau.dtype).eps) ** -0.5)
+
+
 def _sorted(v: Array, live: Array) -> Array:
     """Soft sort at temperature 1, descending; 0 past the live entries."""
     logs = _log_means(v, live)
@@ -66,7 +72,8 @@ def values(
     rows: Rows, mode: str, first: int | Int[Array, "... 1"], count: int
 ) -> Float[Array, "... count"]:
     """The soft values at the slots."""
-    found = rows.tau * _sorted(rows.x / rows.tau, rows.live)
+    tau = _temperature(rows)
+    found = tau * _sorted(rows.x / tau, rows.live)
     places = slots(first, count, found.shape[-1])
     return take_at(found, jnp.broadcast_to(places, (*found.shape[:-1], count)))
 
@@ -78,4 +85,4 @@ def rank(rows: Rows, mode: str) -> Float[Array, "... n"]:
     def weighted(v):
         return jnp.sum(places * _sorted(v, rows.live))
 
-    return jax.grad(weighted)(rows.x / rows.tau)
+    return jax.grad(weighted)(rows.x / _temperature(rows))
