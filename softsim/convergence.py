@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco import mjx
 
+from softsim.model import STATE
 from softsim.softening import Softening
 from softsim.solver import FEW
 from softsim.step import next_state
@@ -37,11 +38,13 @@ def stopped_short(
     """
 
     def run(m: mjx.Model) -> tuple[np.ndarray, np.ndarray]:
-        def once(d: mjx.Data, _: None) -> tuple[mjx.Data, tuple[Array, Array]]:
-            after = next_state(m, d, softening)
-            return after, (jnp.max(after._impl.solver_niter), imbalance(after))
+        def once(state: dict, _: None) -> tuple[dict, tuple[Array, Array]]:
+            after = next_state(m, d.replace(**state), softening)
+            state = {name: getattr(after, name) for name in STATE}
+            return state, (jnp.max(after._impl.solver_niter), imbalance(after))
 
-        _, found = jax.jit(lambda d: jax.lax.scan(once, d, length=steps))(d)
+        start = {name: getattr(d, name) for name in STATE}
+        _, found = jax.jit(lambda start: jax.lax.scan(once, start, length=steps))(start)
         return np.asarray(found[0]), np.asarray(found[1])
 
     limit = int(m.opt.iterations)

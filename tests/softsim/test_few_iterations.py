@@ -80,6 +80,7 @@ def _check(mj_model: mujoco.MjModel, h: float = 1e-8) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * np.abs(want).max())
 
 
+@pytest.mark.slow
 def test_gradient_of_a_rollout():
     _check(_robot("pyramidal", "Newton", iterations=1, ls=5, legs=2))
 
@@ -129,7 +130,7 @@ def _problem(z: jax.Array) -> tuple[Problem, jax.Array]:
 
 def _solve(solver: str, iterations: int, ls: int):
     opt = SimpleNamespace(
-        solver=mujoco.mjtSolver[f"mjSOL_{solver}"],
+        solver=getattr(mujoco.mjtSolver, f"mjSOL_{solver}"),
         iterations=iterations,
         ls_iterations=ls,
         tolerance=1e-8,
@@ -150,7 +151,12 @@ ZERO = jnp.zeros(5 + 2 * NV)
 
 @pytest.mark.parametrize(
     ("solver", "iterations", "ls"),
-    [("NEWTON", 1, 3), ("NEWTON", 2, 50), ("CG", 3, 4), ("CG", 2, 50)],
+    [
+        ("NEWTON", 1, 3),
+        pytest.param("NEWTON", 2, 50, marks=pytest.mark.slow),
+        pytest.param("CG", 3, 4, marks=pytest.mark.slow),
+        ("CG", 2, 50),
+    ],
 )
 def test_derivative_by_all_that_a_solve_depends_on(solver, iterations, ls):
     """Every leaf of the problem and the warm start, forward and reverse, against differences."""
@@ -165,6 +171,7 @@ def test_derivative_by_all_that_a_solve_depends_on(solver, iterations, ls):
     np.testing.assert_allclose(jax.jit(jax.jacrev(run))(ZERO), forward, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     run = _solve("NEWTON", 2, 3)
     loss = lambda z: jnp.sum(jnp.sin(run(z)))
@@ -182,6 +189,20 @@ def test_the_rule_at_the_optimum_takes_over():
     np.testing.assert_allclose(few, many, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("solver", ["NEWTON", "CG"])
+def test_float32_is_finite_at_the_optimum_and_far_from_it(solver):
+    """Starting from the optimum, where every search direction is rounding, and from far away."""
+    with jax.enable_x64(False):
+        zero = jnp.zeros(ZERO.size)
+        run = _solve(solver, 5, 4)
+        start = _solve("NEWTON", 30, 30)(zero) - _problem(zero)[1]
+        far = (1e3 * jnp.ones_like(zero)).at[:5].set(0.0)
+        points = jnp.stack([zero.at[5 + NV :].set(start), zero, far])
+        gradient = jax.jit(jax.vmap(jax.jacrev(run)))(points)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.slow
 def test_float32_is_finite_pressed_touching_and_out_of_reach():
     with jax.enable_x64(False):
         m = softsim.put_model(
