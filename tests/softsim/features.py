@@ -105,7 +105,7 @@ SUPPORTED: dict[str, str] = {
         world='<geom type="plane" size="1 1 1" condim="1" pos="0 0 .901"/>',
     ),
     "noslip": _scene(
-        'type="free"', 'type="box" size=".1 .1 .1" condim="4"', option='noslip_iterations="3"',
+        'type="free"', 'size=".1" condim="4"', option='noslip_iterations="3"',
         world='<geom type="plane" size="1 1 1" pos="0 0 .901" euler="10 5 0"/>',
     ),
     "noslip, elliptic": _scene(
