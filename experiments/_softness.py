@@ -8,7 +8,7 @@ from jaxtyping import Array, Int
 
 import softsim
 
-Preset = Literal["hard", "soft", "straight_through"]
+Preset = Literal["hard", "saltation", "soft", "straight_through"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Softness:
     """A preset of `softsim.Softening` whose softness and reach shrink with time.
 
     Attributes:
-        preset: hard, soft, or straight_through.
+        preset: hard, saltation, soft, or straight_through.
         softness: of the switches between features of shapes, relative to their size, at first.
         reach: m, contact from a distance, at first.
         anneal: share of both that is left at the end, approached as an exponential.
@@ -45,5 +45,7 @@ class Softness:
         if self.preset == "hard":
             return softsim.Softening.hard()
         share = optax.exponential_decay(1.0, iterations, self.anneal)(iteration)
+        if self.preset == "saltation":
+            return softsim.Softening.saltation(self.reach * share if self.reach > 0 else 0.0)
         make = getattr(softsim.Softening, self.preset)
         return make(self.softness * share, self.reach * share)

@@ -1,9 +1,10 @@
 """Sweep one input of any MJCF model and compare the gradients that simulation gives of an outcome.
 
 The outcome is the final position of a body or site (a weighted sum of its coordinates). Its
-derivative with respect to the input is computed by each method (hard, soft, straight_through) and
-by central finite differences of the hard simulation. A hard simulation with steps `refine` times
-finer is the reference. Where gradients vanish, jump or disagree is said in words. All in float64.
+derivative with respect to the input is computed by each method (hard, saltation, soft,
+straight_through) and by central finite differences of the hard simulation. A hard simulation with
+steps `refine` times finer is the reference. Where gradients vanish, jump or disagree is said in
+words. All in float64.
 
 Without --model, a ball rolls into another on a rail, and the speed of the first is swept. Each
 method compiles one program, which takes most of the time for a robot (what is being compiled is
@@ -32,9 +33,9 @@ from softsim.dynamics import kinematics
 from softsim.model import STATE
 from softsim.step import next_state
 
-Method = Literal["hard", "soft", "straight_through"]
+Method = Literal["hard", "saltation", "soft", "straight_through"]
 MODEL = Path(__file__).parent / "models" / "billiard.xml"
-QUICK: tuple[Method, ...] = ("hard", "soft")
+QUICK: tuple[Method, ...] = ("hard", "saltation")
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ def softening(args: Args, method: Method) -> softsim.Softening:
     match method:
         case "hard":
             return softsim.Softening.hard()
+        case "saltation":
+            return softsim.Softening.saltation()
         case "soft":
             return softsim.Softening.soft(args.softness, args.reach)
         case "straight_through":

@@ -14,7 +14,7 @@ import mujoco
 import softsim
 from experiments import _run
 
-Preset = Literal["hard", "soft", "straight_through"]
+Preset = Literal["hard", "saltation", "soft", "straight_through"]
 MODEL = Path(__file__).parent / "models" / "billiard.xml"
 
 
@@ -43,6 +43,8 @@ def softening(args: Args) -> softsim.Softening:
     """The preset with the softness and reach of the arguments."""
     if args.preset == "hard":
         return softsim.Softening.hard()
+    if args.preset == "saltation":
+        return softsim.Softening.saltation(args.reach)
     return getattr(softsim.Softening, args.preset)(args.softness, args.reach)
 
 

@@ -59,6 +59,8 @@ class Args:
     """every method is run from this many starts"""
     length: float = 1.0
     """a run lasts this many times the length set for each task"""
+    events: bool = False
+    """whether derivatives see that contacts begin earlier or later (`Softening.saltation`)"""
     reach: float = 0.02
     """derivatives feel contacts from this distance, m"""
     seed: int = 0
@@ -137,9 +139,9 @@ SETUPS: dict[str, Setup] = {
 
 
 def make_task(args: Args, name: str, method: str) -> Task:
-    """The task; derivatives feel contacts from a distance, values do not."""
+    """The task; derivatives alone feel contacts from a distance, and see when they begin."""
     setup = SETUPS[name]
-    soft = softsim.Softening(reach=jnp.asarray(args.reach), gradient_only=True)
+    soft = softsim.Softening(reach=jnp.asarray(args.reach), gradient_only=True, events=args.events)
     goal = jnp.array([1.0, 1.2]) if name == "hopper" else jnp.zeros(2)
     softening = softsim.Softening.hard() if method in SAMPLING else soft
     return Task(setup.make(), setup.cost, goal, setup.horizon, softening)

@@ -60,7 +60,8 @@ class Args:
     actor_rate: float | None = None
     """learning rate of the policy at the start"""
     softening: str | None = None
-    """hard, soft, or straight_through (hard values, soft derivatives)"""
+    """the derivatives to follow: hard; saltation (hard values, the slope of the outcome); soft
+    (soft values too); straight_through (hard values, soft derivatives)"""
     softness: float | None = None
     """soft switches between features of shapes have this width, relative to their size"""
     reach: float | None = None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -157,7 +157,7 @@ def levenberg_marquardt(
     throw: Throw, soft: softsim.Softening, x: Float[Array, "starts 6"]
 ) -> Iterator[Step]:
     """Levenberg-Marquardt from every start at once, without end; a step is the throw it is at."""
-    solver = optimistix.LevenbergMarquardt(rtol=1e-6, atol=1e-6)
+    solver: Any = optimistix.LevenbergMarquardt(rtol=1e-6, atol=1e-6)
     function = lambda x, _: (_with_jacobian(lambda x: throw.residuals(x, soft), x), None)
     options = {"jac": "fwd"}  # six inputs, nine residuals
     shape = jax.ShapeDtypeStruct((9,), x.dtype)
@@ -224,7 +224,9 @@ def search(throw: Throw, args: Args, method: str, x: Float[Array, "starts 6"]) -
     softening = {
         "hard": softsim.Softening.hard(),
         "saltation": softsim.Softening.saltation(),
-        "straight_through": softsim.Softening(collision, reach=args.reach, gradient_only=True),
+        "straight_through": replace(
+            softsim.Softening.straight_through(reach=args.reach), collision=collision
+        ),
     }
     return levenberg_marquardt(throw, softening[method], x)
 

@@ -27,7 +27,7 @@ import softsim
 from experiments import _run
 from experiments._usefulness_figures import draw_landscapes, draw_success
 
-Method = Literal["hard", "soft", "straight_through", "cem"]
+Method = Literal["hard", "saltation", "soft", "straight_through", "cem"]
 TaskName = Literal["billiard", "throw", "finger"]
 MODELS = Path(__file__).parent / "models"
 # A gradient runs a simulation once and transposes it, taken as three times the work.
@@ -45,7 +45,8 @@ class Args:
     tasks: tuple[TaskName, ...] = get_args(TaskName)
     """the tasks to be solved"""
     methods: tuple[Method, ...] = get_args(Method)
-    """hard, soft and straight_through follow three gradients, cem none"""
+    """hard, saltation, soft and straight_through follow four gradients, cem none; saltation feels
+    contacts from a distance too"""
     starts: int = 20
     """every task starts from this many random states, all with a hard gradient of zero"""
     iterations: int = 100
@@ -253,6 +254,8 @@ def cross_entropy(task: Task, key: PRNGKeyArray, x: Float[Array, "starts n"]) ->
 def softening(args: Args, method: str) -> softsim.Softening:
     """The preset of a gradient method."""
     match method:
+        case "saltation":
+            return softsim.Softening.saltation(args.reach)
         case "soft":
             return softsim.Softening.soft(args.softness, args.reach)
         case "straight_through":

@@ -388,8 +388,9 @@ def _contact_advice(m: mjx.Model, softening: Softening, contact: Contact) -> Ite
     stiff = timeconst[timeconst > 0]
     if stiff.size and dt > stiff.min() / 5:
         yield (
-            f"timestep {dt:.3g} s is long for a contact time constant of {stiff.min():.3g} s: the "
-            "gradient follows the discrete steps, not the motion; take a shorter step or Adaptive"
+            f"timestep {dt:.3g} s is long for a contact time constant of {stiff.min():.3g} s: a "
+            f"contact lasts about {stiff.min() / dt:.2g} steps, with fewer than five its outcome "
+            f"has no slope to find; set timestep={stiff.min() / 5:.2g} or less, or take Adaptive"
         )
     at_edge = np.abs(gap) < 1e-6
     if at_edge.any() and softening.mask.mode == "hard":

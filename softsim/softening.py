@@ -96,13 +96,17 @@ class Softening(eqx.Module):
         return cls()
 
     @classmethod
-    def saltation(cls) -> "Softening":
+    def saltation(cls, reach: float = 0.0) -> "Softening":
         """MuJoCo's own contacts, exactly; derivatives are the slope of the outcome.
 
         Those of `hard()` leave out that a contact begins earlier or later: the outcome of a bounce
         is a smooth trend plus a sawtooth of whole steps, and they are the slope of the teeth.
+
+        Args:
+            reach: m; from this distance on derivatives feel contacts that have not begun.
         """
-        return cls(events=True)
+        apart = not isinstance(reach, int | float) or reach > 0
+        return cls(reach=default_float(reach), gradient_only=apart, events=True)
 
     @classmethod
     def soft(cls, softness: float = 0.05, reach: float = 0.0, mode: Mode = "smooth") -> "Softening":

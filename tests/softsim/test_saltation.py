@@ -29,7 +29,8 @@ SCENE = """<mujoco><option timestep="{dt}" integrator="{integrator}" cone="{cone
 <body pos="3 0 .1"><joint name="fly" type="free"/>
   <geom contype="1" conaffinity="1" condim="{condim}" {contact} friction=".3 .01 .001"/></body>
 </worldbody>
-<tendon><fixed range="0 9" limited="true"><joint joint="wire" coef="1"/></fixed></tendon></mujoco>"""
+<tendon><fixed range="0 9" limited="true"><joint joint="wire" coef="1"/></fixed></tendon>
+</mujoco>"""
 HEIGHTS = np.linspace(0.2, 0.34, 21)
 # where in qpos each of them says how high it is, and the last how far it has slid
 OUTCOMES = {"floor": 0, "stop": 1, "tendon": 2, "flight": 5, "sliding": 3}
