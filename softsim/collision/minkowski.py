@@ -71,8 +71,8 @@ class Difference(eqx.Module):
 
 def difference(kinds: tuple[GeomType, GeomType], shape1: Geom, shape2: Geom) -> Difference:
     """The pair in the world's axes about the centre of shape 2, in units of its size."""
-    one = _sum(kinds[0], shape1, shape1.pos - shape2.pos)
-    two = _sum(kinds[1], shape2, jnp.zeros_like(shape2.pos))
+    one = as_sum(kinds[0], shape1, shape1.pos - shape2.pos)
+    two = as_sum(kinds[1], shape2, jnp.zeros_like(shape2.pos))
     reach = [jnp.max(jnp.abs(shape.vert - shape.vert[0])) for shape in (one, two)]
     extent = [jnp.max(jnp.abs(shape.axes)) + shape.radius for shape in (one, two)]
     scale = jax.lax.stop_gradient(sum(reach) + sum(extent))
@@ -80,7 +80,7 @@ def difference(kinds: tuple[GeomType, GeomType], shape1: Geom, shape2: Geom) -> 
     return Difference(*jax.tree.map(lambda x: x / scale, (one, two)), scale, thin)
 
 
-def _sum(kind: GeomType, shape: Geom, pos: Vector) -> Sum:
+def as_sum(kind: GeomType, shape: Geom, pos: Vector) -> Sum:
     """A shape as a sum, its centre at `pos`, in the world's axes."""
     zero, size, mat = jnp.zeros_like(shape.size[0]), shape.size, shape.mat
     none = jnp.zeros_like(mat)

@@ -31,7 +31,7 @@ class Points(eqx.Module):
         u2: the same of shape 2, seen from shape 1: in the direction from 2 to 1, negated.
         flat1: whether the ellipsoid of shape 1 is a disc seen along its axis.
         flat2: the same of shape 2.
-        share: weights that give the foot, at least 0, with sum 1.
+        share: weights of a mean, at least 0, with sum 1; 0 in a span.
     """
 
     i: Int[Array, " k"]
@@ -43,11 +43,10 @@ class Points(eqx.Module):
     share: Float[Array, " k"]
 
 
-def touching(pair: Difference, n: Vector) -> Points:
-    """Up to three pairs of points that touch along n, in the plane around the foot.
+def touching(pair: Difference, n: Vector) -> tuple[Points, Points]:
+    """The foot, as a mean of three pairs of points that touch along n, and the span around it.
 
-    The first has the largest share; the others span as much of the flat part as there is, with a
-    share of 0 where the foot is without them; a pair that spans nothing more repeats the first.
+    The span is of three pairs of points; one that spans nothing more repeats the first.
     """
     basis, near = tangents(n), tie(n)
     reach1, reach2 = pair.one.vert @ n, pair.two.vert @ n
@@ -94,10 +93,9 @@ def touching(pair: Difference, n: Vector) -> Points:
     points = eqx.tree_at(lambda p: p.share, points, jnp.array([1.0, 0.0, 0.0], n.dtype))
     place = jnp.stack([place] * 3)
     start = (0, points, place, jnp.inf + none, jnp.inf + none)
-    _, points, place, _, _ = jax.lax.while_loop(unfinished, step, start)
-    order = jnp.argsort(-points.share)
-    points, place = jax.tree.map(lambda x: x[order], (points, place))
-    return _spread(points, place, *jax.vmap(least)(jnp.asarray(_AROUND, n.dtype)))
+    foot = jax.lax.while_loop(unfinished, step, start)[1]
+    around, at = jax.vmap(least)(jnp.asarray(_AROUND, n.dtype))
+    return foot, _span(pair, basis, first, around, at)
 
 
 def _nearest(place: Float[Array, "3 2"], choice: Array) -> Float[Array, "3"]:
@@ -125,25 +123,37 @@ def _cross(a: Float[Array, "*k 2"], b: Float[Array, "*k 2"]) -> Float[Array, "*k
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _spread(
-    points: Points, place: Float[Array, "3 2"], more: Points, at: Float[Array, "m 2"]
+def _span(
+    pair: Difference,
+    basis: Float[Array, "2 3"],
+    first: Points,
+    around: Points,
+    at: Float[Array, "m 2"],
 ) -> Points:
-    """The same foot, with points of no share replaced by ones that span the flat part."""
-    least = 64 * jnp.finfo(place.dtype).eps ** 0.6
+    """Three points that touch and span the flat part widely; fewer where it is an edge or point.
 
-    def put(points: Points, place: Array, slot: int, distance: Array) -> tuple[Points, Array]:
-        far = jnp.argmax(distance)
-        source = jnp.where(distance[far] > least, far, -1)
-        chosen = jax.tree.map(lambda x, y: jnp.where(source < 0, x[0], y[far]), points, more)
-        chosen = eqx.tree_at(lambda p: p.share, chosen, jnp.zeros_like(points.share[0]))
-        free = points.share[slot] <= 0
-        points = jax.tree.map(
-            lambda x, y: x.at[slot].set(jnp.where(free, y, x[slot])), points, chosen
-        )
-        new = jnp.where(source < 0, place[0], at[far])
-        return points, place.at[slot].set(jnp.where(free, new, place[slot]))
+    Where faces of both shapes touch, those of the face of shape 2, or else of shape 1, alone: then
+    the normal turns with that shape.
+    """
+    fixed = jax.tree.map(lambda x, y: jnp.broadcast_to(x, y.shape), first, around)
+    on_two = eqx.tree_at(lambda p: (p.i, p.u1), around, (fixed.i, fixed.u1))
+    on_one = eqx.tree_at(lambda p: (p.j, p.u2), around, (fixed.j, fixed.u2))
 
-    points, place = put(points, place, 1, jnp.sqrt(jnp.sum((at - place[0]) ** 2, axis=1)))
-    along = place[1] - place[0]
-    across = jnp.abs(_cross(jnp.broadcast_to(along, at.shape), at - place[0]))
-    return put(points, place, 2, div(across, jnp.sqrt(along @ along)))[0]
+    def places(points: Points) -> Float[Array, "m 2"]:
+        between = pair.between(points.i, points.j)
+        return (between - points.u1 @ pair.one.axes - points.u2 @ pair.two.axes) @ basis.T
+
+    options = jax.tree.map(lambda *x: jnp.stack(x), on_two, on_one, around)
+    place = jax.vmap(places)(options)
+    away = place - place[:, :1]
+    second = jnp.argmax(jnp.sum(away**2, axis=-1), axis=1)
+    along = jnp.take_along_axis(away, second[:, None, None], axis=1)
+    along = div(along, jnp.sqrt(jnp.sum(along**2, axis=-1, keepdims=True)))
+    across = jnp.abs(_cross(along, away))
+    third = jnp.argmax(across, axis=1)
+    least = 1e2 * tie(basis)
+    is_face = jnp.max(across, axis=1) > least
+    option = jnp.argmax(is_face.at[-1].set(True))
+    chosen = jnp.stack([jnp.zeros_like(second), second, third], axis=1)[option]
+    real = jnp.stack([jnp.array(True), jnp.max(jnp.abs(away[option])) > least, is_face[option]])
+    return jax.tree.map(lambda x: x[option][jnp.where(real, chosen, 0)], options)
