@@ -5,6 +5,8 @@ of points that are equally far along n. It holds the foot of the origin, that is
 points. `touching` finds it by GJK in the plane (Gilbert, Johnson & Keerthi, 1988).
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from softsim.collision.minkowski import Difference, Vector, flat, tangents, tie
 from softsim.collision.numerics import div
 
 _STEPS = 16
-_AROUND = np.stack([[np.cos(a), np.sin(a)] for a in np.arange(8) * np.pi / 4])
+_AROUND = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 _CHOICES = np.array(
     [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], bool
 )
@@ -94,8 +96,20 @@ def touching(pair: Difference, n: Vector) -> tuple[Points, Points]:
     place = jnp.stack([place] * 3)
     start = (0, points, place, jnp.inf + none, jnp.inf + none)
     foot = jax.lax.while_loop(unfinished, step, start)[1]
-    around, at = jax.vmap(least)(jnp.asarray(_AROUND, n.dtype))
-    return foot, _span(pair, basis, first, around, at)
+
+    def some(which: Array, w: Float[Array, "2"]) -> tuple[Points, Float[Array, "2"]]:
+        """`least`, but shape 1 (`which` 0) or shape 2 (`which` 1) stays where `first` is."""
+        new, _ = least(w)
+        i, u1 = jax.tree.map(
+            lambda x, y: jnp.where(which == 0, x, y), (first.i, first.u1), (new.i, new.u1)
+        )
+        j, u2 = jax.tree.map(
+            lambda x, y: jnp.where(which == 1, x, y), (first.j, first.u2), (new.j, new.u2)
+        )
+        point = pair.between(i, j) - u1 @ pair.one.axes - u2 @ pair.two.axes
+        return Points(i, j, u1, u2, flat1, flat2, none), basis @ point
+
+    return foot, _span(some, jnp.asarray(_AROUND, n.dtype), 1e2 * near)
 
 
 def _nearest(place: Float[Array, "3 2"], choice: Array) -> Float[Array, "3"]:
@@ -124,36 +138,38 @@ def _cross(a: Float[Array, "*k 2"], b: Float[Array, "*k 2"]) -> Float[Array, "*k
 
 
 def _span(
-    pair: Difference,
-    basis: Float[Array, "2 3"],
-    first: Points,
-    around: Points,
-    at: Float[Array, "m 2"],
+    some: Callable[[Array, Float[Array, "2"]], tuple[Points, Float[Array, "2"]]],
+    around: Float[Array, "m 2"],
+    bound: float,
 ) -> Points:
     """Three points that touch and span the flat part widely; fewer where it is an edge or point.
 
     Where faces of both shapes touch, those of the face of shape 2, or else of shape 1, alone: then
     the normal turns with that shape.
+
+    Args:
+        some: the point of the flat part that is least along a direction; see `touching`.
+        around: directions to begin with.
+        bound: below this a length is 0, relative to the shapes.
     """
-    fixed = jax.tree.map(lambda x, y: jnp.broadcast_to(x, y.shape), first, around)
-    on_two = eqx.tree_at(lambda p: (p.i, p.u1), around, (fixed.i, fixed.u1))
-    on_one = eqx.tree_at(lambda p: (p.j, p.u2), around, (fixed.j, fixed.u2))
 
-    def places(points: Points) -> Float[Array, "m 2"]:
-        between = pair.between(points.i, points.j)
-        return (between - points.u1 @ pair.one.axes - points.u2 @ pair.two.axes) @ basis.T
+    def widest(which: Array) -> tuple[Points, Array]:
+        points, place = jax.vmap(lambda w: some(which, w))(around)
+        away = place - place[0]
+        second = jnp.argmax(jnp.sum(away**2, axis=1))
+        along = away[second]
+        length = jnp.sqrt(jnp.sum(along**2))
+        turned = div(jnp.stack([-along[1], along[0]]), length)
+        beside, there = jax.vmap(lambda w: some(which, w))(jnp.stack([turned, -turned]))
+        across = jnp.abs((there - place[0]) @ turned)
+        third = jnp.argmax(across)
+        repeats = jnp.stack([jnp.array(False), length <= bound, across[third] <= bound])
+        chosen = jax.tree.map(lambda x, y: jnp.stack([x[0], x[second], y[third]]), points, beside)
+        chosen = jax.tree.map(
+            lambda x: jnp.where(repeats.reshape(3, *[1] * (x.ndim - 1)), x[0], x), chosen
+        )
+        return chosen, ~repeats[2]
 
-    options = jax.tree.map(lambda *x: jnp.stack(x), on_two, on_one, around)
-    place = jax.vmap(places)(options)
-    away = place - place[:, :1]
-    second = jnp.argmax(jnp.sum(away**2, axis=-1), axis=1)
-    along = jnp.take_along_axis(away, second[:, None, None], axis=1)
-    along = div(along, jnp.sqrt(jnp.sum(along**2, axis=-1, keepdims=True)))
-    across = jnp.abs(_cross(along, away))
-    third = jnp.argmax(across, axis=1)
-    least = 1e2 * tie(basis)
-    is_face = jnp.max(across, axis=1) > least
+    options, is_face = jax.vmap(widest)(jnp.arange(3))
     option = jnp.argmax(is_face.at[-1].set(True))
-    chosen = jnp.stack([jnp.zeros_like(second), second, third], axis=1)[option]
-    real = jnp.stack([jnp.array(True), jnp.max(jnp.abs(away[option])) > least, is_face[option]])
-    return jax.tree.map(lambda x: x[option][jnp.where(real, chosen, 0)], options)
+    return jax.tree.map(lambda x: x[option], options)
