@@ -7,6 +7,7 @@ from softsim.collision import convex_convex as convex_convex
 from softsim.collision import hfield as hfield
 from softsim.collision import implicit as implicit
 from softsim.collision import plane as plane
+from softsim.collision import round_convex as round_convex
 from softsim.collision import sphere as sphere
 from softsim.collision.contact import Contact as Contact
 from softsim.collision.contract import PAIRS as PAIRS

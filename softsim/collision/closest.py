@@ -21,7 +21,7 @@ from softsim.collision.touching import Points, touching
 _NEWTON_STEPS = 3
 _LONGEST = 1e-3  # change of the unknowns by a step of Newton's that still polishes
 Unknowns = Float[Array, "6"]
-"""n (3), the distance without balls, and how far the foot is from the first point to the others."""
+"""n (3), the distance without balls, and steps in the two directions of the span."""
 
 
 def closest_points(
@@ -57,14 +57,12 @@ def nearest(pair: Difference) -> tuple[Float[Array, ""], Vector, Vector, Vector]
     fixed = jax.lax.stop_gradient(pair)
     n = ascend(fixed, deepest(fixed))
     n = _on_axis(fixed, n)
-    points = touching(fixed, n)
-    unknowns = _solve(pair, points, n)
-    n, steps = unknowns[:3], unknowns[4:]
-    first, second = _places(pair, points, n)
+    foot, span = touching(fixed, n)
+    unknowns = _solve(pair, foot, span, n)
+    n = unknowns[:3]
+    first, second = _closest(pair, foot, span, unknowns)
     distance = unknowns[3] - pair.one.radius - pair.two.radius
-    on_one = first[0] + steps @ (first[1:] - first[0]) + pair.one.radius * n
-    on_two = second[0] + steps @ (second[1:] - second[0]) - pair.two.radius * n
-    return distance, on_one, on_two, n
+    return distance, first + pair.one.radius * n, second - pair.two.radius * n, n
 
 
 def _on_axis(pair: Difference, n: Vector) -> Vector:
@@ -97,21 +95,33 @@ def _places(
     )
 
 
-def _solve(pair: Difference, points: Points, n: Vector) -> Unknowns:
+def _closest(
+    pair: Difference, foot: Points, span: Points, unknowns: Unknowns
+) -> tuple[Vector, Vector]:
+    """The two closest points without balls: the foot, moved within the span."""
+    n, steps = unknowns[:3], unknowns[4:]
+    mean, aside = _places(pair, foot, n), _places(pair, span, n)
+    first, second = (
+        foot.share @ middle + steps @ (points[1:] - points[0])
+        for middle, points in zip(mean, aside)
+    )
+    return first, second
+
+
+def _solve(pair: Difference, foot: Points, span: Points, n: Vector) -> Unknowns:
     """Solution of the equations of two closest points, and its derivative.
 
-    The foot is straight ahead; the flat part is level; n is a unit vector. Where the points span
-    less than a plane, the steps along the missing ones are 0.
+    The second is straight ahead of the first; the flat part is level; n is a unit vector. Where
+    the flat part is less than a plane, the steps in the missing directions are 0.
     """
+    repeats = jnp.stack([_same(span, k) for k in (1, 2)])
 
     def residual(x: Unknowns) -> Float[Array, "6"]:
         n, distance, steps = x[:3], x[3], x[4:]
-        first, second = _places(pair, points, n)
-        between = second - first
-        span = between[1:] - between[0]
-        repeats = jnp.stack([_same(points, k) for k in (1, 2)])
-        straight = between[0] + steps @ span - distance * n
-        return jnp.concatenate([straight, span @ n + repeats * steps, 0.5 * (n @ n - 1.0)[None]])
+        first, second = _closest(pair, foot, span, x)
+        sides = [points[1:] - points[0] for points in _places(pair, span, n)]
+        level = (sides[1] - sides[0]) @ n + repeats * steps
+        return jnp.concatenate([second - first - distance * n, level, 0.5 * (n @ n - 1.0)[None]])
 
     def solve(f: Callable[[Unknowns], Array], x: Unknowns) -> Unknowns:
         def step(_: Array, x: Unknowns) -> Unknowns:
@@ -126,7 +136,7 @@ def _solve(pair: Difference, points: Points, n: Vector) -> Unknowns:
     def tangent_solve(linear: Callable[[Unknowns], Array], y: Array) -> Unknowns:
         return _linear(jax.vmap(linear, out_axes=1)(jnp.eye(6, dtype=y.dtype)), y)
 
-    start = jnp.concatenate([n, pair.separation(n)[None], points.share[1:]])
+    start = jnp.concatenate([n, pair.separation(n)[None], jnp.zeros(2, n.dtype)])
     return jax.lax.custom_root(residual, jax.lax.stop_gradient(start), solve, tangent_solve)
 
 

@@ -33,6 +33,7 @@ from softsim.collision.manifold import (
 )
 from softsim.collision.numerics import frame, soft, unit
 from softsim.collision.polygon import inradius
+from softsim.collision.round_convex import round_near
 from softsim.softening import Part
 
 G = TypeVar("G", bound=Geom)
@@ -178,6 +179,29 @@ def hfield_capsule(part: Part, field: HField, capsule: Geom) -> Hit:
         return near.dist, near.pos, near.normal, weight
 
     return _collide(part, field, capsule, touch, capsule.size[0] + capsule.size[1])
+
+
+def _round(part: Part, field: HField, kind: GeomType, shape: Geom, radius: Array) -> Hit:
+    """Contacts at the closest points of a cylinder or ellipsoid and the prisms, one for each."""
+
+    def touch(shape: Geom, prism: Convex) -> Contacts:
+        near = round_near(part, kind, shape, prism)
+        return near.dist[None], near.pos[None], near.normal[None], jnp.ones_like(near.dist)[None]
+
+    return _collide(part, field, shape, touch, radius)
+
+
+@pair(GeomType.HFIELD, GeomType.CYLINDER, ncon=4)
+def hfield_cylinder(part: Part, field: HField, cylinder: Geom) -> Hit:
+    """Four contacts, one for each of the prisms chosen."""
+    radius = jnp.sqrt(jnp.sum(cylinder.size[:2] ** 2))
+    return _round(part, field, GeomType.CYLINDER, cylinder, radius)
+
+
+@pair(GeomType.HFIELD, GeomType.ELLIPSOID, ncon=4)
+def hfield_ellipsoid(part: Part, field: HField, ellipsoid: Geom) -> Hit:
+    """Four contacts, one for each of the prisms chosen."""
+    return _round(part, field, GeomType.ELLIPSOID, ellipsoid, jnp.max(ellipsoid.size))
 
 
 @pair(GeomType.HFIELD, GeomType.BOX, ncon=4)

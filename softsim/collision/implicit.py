@@ -67,7 +67,7 @@ def _contact(
         def overlap(p: Point) -> Float[Array, ""]:
             return sd.larger(part, d1(p), d2(p), scale) + 0.5 * pull * jnp.sum((p - start) ** 2)
 
-        p = _minimiser(overlap, start, scale)
+        p = minimiser(overlap, start, scale)
     a, slope1 = jax.value_and_grad(d1)(p)
     b, slope2 = jax.value_and_grad(d2)(p)
     normal = two.mat @ (slope1 - slope2)
@@ -90,7 +90,7 @@ def _descend(clearance: Field, central: Callable[[Point], Bool[Array, ""]], star
     return jax.lax.scan(step, start, length=_DESCENT_STEPS)[0]
 
 
-def _minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
+def minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
     """Minimiser of a smooth field, differentiable to any order in what the field depends on.
 
     Damped Newton: each step tries several dampings, relative to 1 / scale, and takes the best, so

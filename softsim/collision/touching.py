@@ -5,6 +5,8 @@ of points that are equally far along n. It holds the foot of the origin, that is
 points. `touching` finds it by GJK in the plane (Gilbert, Johnson & Keerthi, 1988).
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from softsim.collision.minkowski import Difference, Vector, flat, tangents, tie
 from softsim.collision.numerics import div
 
 _STEPS = 16
-_AROUND = np.stack([[np.cos(a), np.sin(a)] for a in np.arange(8) * np.pi / 4])
+_AROUND = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 _CHOICES = np.array(
     [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], bool
 )
@@ -31,7 +33,7 @@ class Points(eqx.Module):
         u2: the same of shape 2, seen from shape 1: in the direction from 2 to 1, negated.
         flat1: whether the ellipsoid of shape 1 is a disc seen along its axis.
         flat2: the same of shape 2.
-        share: weights that give the foot, at least 0, with sum 1.
+        share: weights of a mean, at least 0, with sum 1; 0 in a span.
     """
 
     i: Int[Array, " k"]
@@ -43,11 +45,10 @@ class Points(eqx.Module):
     share: Float[Array, " k"]
 
 
-def touching(pair: Difference, n: Vector) -> Points:
-    """Up to three pairs of points that touch along n, in the plane around the foot.
+def touching(pair: Difference, n: Vector) -> tuple[Points, Points]:
+    """The foot, as a mean of three pairs of points that touch along n, and the span around it.
 
-    The first has the largest share; the others span as much of the flat part as there is, with a
-    share of 0 where the foot is without them; a pair that spans nothing more repeats the first.
+    The span is of three pairs of points; one that spans nothing more repeats the first.
     """
     basis, near = tangents(n), tie(n)
     reach1, reach2 = pair.one.vert @ n, pair.two.vert @ n
@@ -94,10 +95,21 @@ def touching(pair: Difference, n: Vector) -> Points:
     points = eqx.tree_at(lambda p: p.share, points, jnp.array([1.0, 0.0, 0.0], n.dtype))
     place = jnp.stack([place] * 3)
     start = (0, points, place, jnp.inf + none, jnp.inf + none)
-    _, points, place, _, _ = jax.lax.while_loop(unfinished, step, start)
-    order = jnp.argsort(-points.share)
-    points, place = jax.tree.map(lambda x: x[order], (points, place))
-    return _spread(points, place, *jax.vmap(least)(jnp.asarray(_AROUND, n.dtype)))
+    foot = jax.lax.while_loop(unfinished, step, start)[1]
+
+    def some(which: Array, w: Float[Array, "2"]) -> tuple[Points, Float[Array, "2"]]:
+        """`least`, but shape 1 (`which` 0) or shape 2 (`which` 1) stays where `first` is."""
+        new, _ = least(w)
+        i, u1 = jax.tree.map(
+            lambda x, y: jnp.where(which == 0, x, y), (first.i, first.u1), (new.i, new.u1)
+        )
+        j, u2 = jax.tree.map(
+            lambda x, y: jnp.where(which == 1, x, y), (first.j, first.u2), (new.j, new.u2)
+        )
+        point = pair.between(i, j) - u1 @ pair.one.axes - u2 @ pair.two.axes
+        return Points(i, j, u1, u2, flat1, flat2, none), basis @ point
+
+    return foot, _span(some, jnp.asarray(_AROUND, n.dtype), 1e2 * near)
 
 
 def _nearest(place: Float[Array, "3 2"], choice: Array) -> Float[Array, "3"]:
@@ -125,25 +137,39 @@ def _cross(a: Float[Array, "*k 2"], b: Float[Array, "*k 2"]) -> Float[Array, "*k
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _spread(
-    points: Points, place: Float[Array, "3 2"], more: Points, at: Float[Array, "m 2"]
+def _span(
+    some: Callable[[Array, Float[Array, "2"]], tuple[Points, Float[Array, "2"]]],
+    around: Float[Array, "m 2"],
+    bound: float,
 ) -> Points:
-    """The same foot, with points of no share replaced by ones that span the flat part."""
-    least = 64 * jnp.finfo(place.dtype).eps ** 0.6
+    """Three points that touch and span the flat part widely; fewer where it is an edge or point.
 
-    def put(points: Points, place: Array, slot: int, distance: Array) -> tuple[Points, Array]:
-        far = jnp.argmax(distance)
-        source = jnp.where(distance[far] > least, far, -1)
-        chosen = jax.tree.map(lambda x, y: jnp.where(source < 0, x[0], y[far]), points, more)
-        chosen = eqx.tree_at(lambda p: p.share, chosen, jnp.zeros_like(points.share[0]))
-        free = points.share[slot] <= 0
-        points = jax.tree.map(
-            lambda x, y: x.at[slot].set(jnp.where(free, y, x[slot])), points, chosen
+    Where faces of both shapes touch, those of the face of shape 2, or else of shape 1, alone: then
+    the normal turns with that shape.
+
+    Args:
+        some: the point of the flat part that is least along a direction; see `touching`.
+        around: directions to begin with.
+        bound: below this a length is 0, relative to the shapes.
+    """
+
+    def widest(which: Array) -> tuple[Points, Array]:
+        points, place = jax.vmap(lambda w: some(which, w))(around)
+        away = place - place[0]
+        second = jnp.argmax(jnp.sum(away**2, axis=1))
+        along = away[second]
+        length = jnp.sqrt(jnp.sum(along**2))
+        turned = div(jnp.stack([-along[1], along[0]]), length)
+        beside, there = jax.vmap(lambda w: some(which, w))(jnp.stack([turned, -turned]))
+        across = jnp.abs((there - place[0]) @ turned)
+        third = jnp.argmax(across)
+        repeats = jnp.stack([jnp.array(False), length <= bound, across[third] <= bound])
+        chosen = jax.tree.map(lambda x, y: jnp.stack([x[0], x[second], y[third]]), points, beside)
+        chosen = jax.tree.map(
+            lambda x: jnp.where(repeats.reshape(3, *[1] * (x.ndim - 1)), x[0], x), chosen
         )
-        new = jnp.where(source < 0, place[0], at[far])
-        return points, place.at[slot].set(jnp.where(free, new, place[slot]))
+        return chosen, ~repeats[2]
 
-    points, place = put(points, place, 1, jnp.sqrt(jnp.sum((at - place[0]) ** 2, axis=1)))
-    along = place[1] - place[0]
-    across = jnp.abs(_cross(jnp.broadcast_to(along, at.shape), at - place[0]))
-    return put(points, place, 2, div(across, jnp.sqrt(along @ along)))[0]
+    options, is_face = jax.vmap(widest)(jnp.arange(3))
+    option = jnp.argmax(is_face.at[-1].set(True))
+    return jax.tree.map(lambda x: x[option], options)

@@ -1,0 +1,175 @@
+"""A cylinder or an ellipsoid against a box or the convex hull of a mesh.
+
+Contact 0 is that of the closest points. Hard, `closest` finds them; soft, the point that is least
+far outside of both shapes (see `implicit`) gives the normal, and the distance is the separation
+along it. A cylinder that stands or lies on a face touches it in up to four points: its cap or the
+lowest line of its side, clipped by the face. As in MuJoCo C (3.17, with its default multiccd), a
+cap is a polygon of sixteen corners, and both count as level up to five degrees.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from mujoco.mjx import GeomType
+
+import softjax_ops as sj
+from softsim.collision import signed_distance as sd
+from softsim.collision.clipping import FaceContacts, face_contacts
+from softsim.collision.closest import closest_points
+from softsim.collision.contract import Convex, Geom, Hit, pair
+from softsim.collision.convex import settled
+from softsim.collision.implicit import minimiser
+from softsim.collision.manifold import saturate, soft_max
+from softsim.collision.minkowski import as_sum
+from softsim.collision.numerics import frame, norm, soft, unit, width
+from softsim.collision.polygon import inradius, smaller
+from softsim.collision.separating import Point, blend, placed
+from softsim.softening import Part
+
+CORNERS = 16
+UPRIGHT = 0.996  # measured in MuJoCo 3.17: cosine of cap or face and normal that counts as level
+LYING = 0.0888  # the same for the side: sine
+_RIM = np.exp(2j * np.pi * np.arange(CORNERS) / CORNERS)
+_DISTANCE = {GeomType.CYLINDER: sd.cylinder, GeomType.ELLIPSOID: sd.ellipsoid}
+_TANGENT = 0.05  # of the smaller shape's size: distance over which a pull to the middle is felt
+
+
+class Near(NamedTuple):
+    """One contact: dist (m), pos (m) and normal, world frame; the normal may be shorter than 1."""
+
+    dist: Float[Array, ""]
+    pos: Float[Array, "3"]
+    normal: Float[Array, "3"]
+
+
+def round_near(part: Part, kind: GeomType, shape: Geom, convex: Convex) -> Near:
+    """The contact of a cylinder or ellipsoid with a convex shape at their closest points."""
+    if part.mode == "hard":
+        dist, on_shape, on_convex, normal = closest_points((kind, GeomType.MESH), shape, convex)
+        return Near(dist, 0.5 * (on_shape + on_convex), normal)
+    distance = _DISTANCE[kind]
+    scale = jnp.min(shape.size[: 2 if kind == GeomType.CYLINDER else 3])
+    size = smaller(inradius(convex), scale)
+    turn, shift = shape.mat.T @ convex.mat, shape.mat.T @ (convex.pos - shape.pos)
+    face = jnp.sum(convex.face[:, 0] * convex.face_normal, axis=1)
+
+    def ahead(p: Float[Array, "3"]) -> Float[Array, ""]:
+        return distance(part, turn @ p + shift, shape.size)
+
+    def outside(p: Float[Array, "3"]) -> Float[Array, ""]:
+        return soft_max(part, convex.face_normal @ p - face, size)
+
+    start = 0.5 * convex.mat.T @ (shape.pos - convex.pos)
+    pull = _TANGENT * width(part) / size
+
+    def overlap(p: Float[Array, "3"]) -> Float[Array, ""]:
+        both = sd.larger(part, ahead(p), outside(p), size)
+        return both + 0.5 * pull * jnp.sum((p - start) ** 2)
+
+    p = minimiser(overlap, start, size)
+    mean = convex.mat @ (jax.grad(ahead)(p) - jax.grad(outside)(p))
+    normal, _ = settled(0.5 * mean)
+    return Near(
+        _separation(part, kind, shape, convex, normal, size),
+        convex.pos + convex.mat @ p,
+        0.5 * mean,
+    )
+
+
+def _separation(
+    part: Part,
+    kind: GeomType,
+    shape: Geom,
+    convex: Convex,
+    normal: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> Float[Array, ""]:
+    """How far the convex shape is in front of the round one along a unit vector, m."""
+    between = convex.pos - shape.pos
+    total = as_sum(kind, shape, jnp.zeros_like(between))
+    edge = width(part, size)
+    bulge = norm(jnp.append(total.axes @ normal, edge)) - edge
+    reach = soft_max(part, total.vert @ normal, size) + bulge
+    return between @ normal - soft_max(part, -convex.vert @ (convex.mat.T @ normal), size) - reach
+
+
+def _features(cylinder: Geom, normal: Float[Array, "3"]) -> Convex:
+    """The cylinder's two caps and the line of its side along a direction, as faces."""
+    radius, half = cylinder.size[0], cylinder.size[1]
+    axis = cylinder.mat[:, 2]
+    rim = cylinder.mat[:, :2] @ jnp.stack([_RIM.real, _RIM.imag]).astype(axis.dtype) * radius
+    top, bottom = (cylinder.pos + side * half * axis + rim.T for side in (1.0, -1.0))
+    beside, _ = unit(normal - axis * (normal @ axis), cylinder.mat[:, 0])
+    middle = cylinder.pos + radius * beside
+    line = jnp.stack([middle - half * axis] + [middle + half * axis] * (CORNERS - 1))
+    return Convex(
+        cylinder.pos,
+        cylinder.mat,
+        cylinder.size,
+        vert=jnp.concatenate([top, bottom, line]),
+        face=jnp.stack([top, bottom[::-1], line]),
+        face_normal=jnp.stack([axis, -axis, beside]),
+        edge=jnp.zeros((0, 2), int),
+        edge_face_normal=jnp.zeros((0, 2, 3), axis.dtype),
+    )
+
+
+def _level(
+    part: Part, cylinder: Geom, face_normal: Float[Array, "f 3"], normal: Float[Array, "3"]
+) -> Float[Array, ""]:
+    """Truth value: a cap or the side of the cylinder, and a face, are level with the contact."""
+    cosine = sj.abs(cylinder.mat[:, 2] @ normal, **soft(part))
+    upright = sj.greater(cosine, UPRIGHT - width(part), **soft(part, 0.2))
+    lying = sj.less(cosine, LYING + width(part), **soft(part, 0.2))
+    facing = soft_max(part, -face_normal @ normal)
+    on_face = sj.greater(facing, UPRIGHT - width(part), **soft(part, 0.2))
+    return (1 - (1 - upright) * (1 - lying)) * on_face
+
+
+def _distinct(part: Part, pos: Float[Array, "k 3"], size: Float[Array, ""]) -> Float[Array, " k"]:
+    """Truth value for each point that it is away from all earlier ones."""
+    apart = jnp.sum((pos[:, None] - pos) ** 2, axis=-1)
+    away = saturate(apart / (1e-6 * size + width(part, size)) ** 2 - 1)
+    earlier = np.tri(len(pos), k=-1, dtype=bool)
+    return jnp.prod(jnp.where(earlier, away, 1.0), axis=1)
+
+
+@pair(GeomType.CYLINDER, GeomType.BOX, ncon=4)
+@pair(GeomType.CYLINDER, GeomType.MESH, ncon=4)
+def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
+    """Up to four contacts of a cap or side with a face, or one (contact 0) at the closest points.
+
+    In the frame of the convex shape.
+    """
+    origin, turn = jnp.zeros_like(convex.pos), jnp.eye(3, dtype=convex.mat.dtype)
+    one = Geom(
+        convex.mat.T @ (cylinder.pos - convex.pos), convex.mat.T @ cylinder.mat, cylinder.size
+    )
+    two = placed(convex, origin, turn)
+    size = smaller(inradius(convex), jnp.min(cylinder.size[:2]))
+    near = round_near(part, GeomType.CYLINDER, one, two)
+    normal, clear = settled(near.normal)
+
+    far = 4 * (norm(one.pos) + jnp.sum(cylinder.size[:2]) + jnp.max(norm(two.vert)))
+    zero = jnp.zeros((), normal.dtype)
+    faces = face_contacts(part, _features(one, normal), two, normal, zero, size, far)
+    middle = faces.pos - 0.5 * faces.dist[:, None] * normal
+    there = faces.there * _distinct(part, faces.pos, size)
+    faces = FaceContacts(faces.dist, middle, there)
+    point = Point(near.dist, near.pos, jnp.ones_like(near.dist))
+    level = _level(part, one, two.face_normal, normal) * faces.there[0]
+    dist, pos, weight = blend(part, faces, point, 1 - level, size)
+    frames = jnp.broadcast_to(frame(part, convex.mat @ normal), (4, 3, 3))
+    return Hit(dist, convex.pos + pos @ convex.mat.T, frames, weight * clear)
+
+
+@pair(GeomType.ELLIPSOID, GeomType.BOX, ncon=1)
+@pair(GeomType.ELLIPSOID, GeomType.MESH, ncon=1)
+def ellipsoid_convex(part: Part, ellipsoid: Geom, convex: Convex) -> Hit:
+    """One contact, at the closest points."""
+    near = round_near(part, GeomType.ELLIPSOID, ellipsoid, convex)
+    normal, clear = settled(near.normal)
+    return Hit(near.dist[None], near.pos[None], frame(part, normal)[None], clear[None])
