@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int
 from mujoco.mjx import GeomType
 
 from softsim.collision.contract import Convex, Geom
-from softsim.collision.numerics import unit
 
 Vector = Float[Array, "3"]
 
@@ -36,7 +35,10 @@ class Sum(eqx.Module):
 
     def lean(self, n: Vector) -> tuple[Vector, Float[Array, ""]]:
         """The point u of the unit ball that the ellipsoid reaches furthest with, and |A n|."""
-        return unit(self.axes @ n, jnp.zeros_like(n))
+        stretched = self.axes @ n
+        zero = jnp.max(jnp.abs(stretched)) <= jnp.finfo(n.dtype).eps
+        length = jnp.sqrt(jnp.sum(jnp.where(zero, 1.0, stretched) ** 2))
+        return jnp.where(zero, 0.0, stretched / length), jnp.where(zero, 0.0, length)
 
 
 class Difference(eqx.Module):
