@@ -7,6 +7,7 @@ also sees that a bounce comes earlier or later. The cross-entropy method (CEM) u
 All start from the same random throws and get the same budget of simulated throws.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ SIDE = 0.1048  # m
 # two cores); with the throw itself they are charged as four.
 GRADIENT_COST = 4
 ELITE = 0.25  # share of a CEM population that forms the next one
+PATIENCE = 4  # steps
 HIT = 0.01  # m: a throw that rests closer than this to the target is a hit
 
 
@@ -154,9 +156,13 @@ def make_throw(args: Args) -> Throw:
 
 
 def levenberg_marquardt(
-    throw: Throw, soft: softsim.Softening, x: Float[Array, "starts 6"]
+    throw: Throw, soft: softsim.Softening, key: PRNGKeyArray, x: Float[Array, "starts 6"]
 ) -> Iterator[Step]:
-    """Levenberg-Marquardt from every start at once, without end; a step is the throw it is at."""
+    """Levenberg-Marquardt from every start at once, without end; a step is the throw it is at.
+
+    A search that has missed, and has not halved its loss in `PATIENCE` steps, begins anew at a
+    random throw, within the same budget.
+    """
     solver: Any = optimistix.LevenbergMarquardt(rtol=1e-6, atol=1e-6)
     function = lambda x, _: (_with_jacobian(lambda x: throw.residuals(x, soft), x), None)
     options = {"jac": "fwd"}  # six inputs, nine residuals
@@ -171,9 +177,22 @@ def levenberg_marquardt(
         x, state, _ = solver.step(function, x, None, options, state, frozenset())
         return x, eqx.filter(state, eqx.is_array), *throw.score(state.f_info.residual)
 
-    while True:
+    @jax.jit
+    def anew(key, stuck, x, state):
+        fresh = jax.random.normal(key, x.shape)
+        fresh = fresh, eqx.filter(eqx.filter_vmap(begin)(fresh), eqx.is_array)
+        choose = lambda a, b: jax.vmap(jnp.where)(stuck, a, b)
+        return jax.tree.map(choose, fresh, (x, state))
+
+    mark = np.full(len(x), np.inf)
+    for count in itertools.count(1):
         x, state, loss, miss = update(x, state)
         yield Step(x, loss, miss, GRADIENT_COST)
+        if count % PATIENCE == 0:
+            stuck = (np.asarray(miss) > HIT) & (np.asarray(loss) > mark / 2)
+            mark = np.where(stuck, np.inf, loss)
+            key, now = jax.random.split(key)
+            x, state = anew(now, stuck, x, state)
 
 
 def _with_jacobian(function: Callable, x: Float[Array, " n"]) -> Float[Array, " r"]:
@@ -228,7 +247,7 @@ def search(throw: Throw, args: Args, method: str, x: Float[Array, "starts 6"]) -
             softsim.Softening.straight_through(reach=args.reach), collision=collision
         ),
     }
-    return levenberg_marquardt(throw, softening[method], x)
+    return levenberg_marquardt(throw, softening[method], jax.random.key(args.seed + 1), x)
 
 
 def run_method(args: Args, result: Result, steps: Iterator[Step], bar: _run.Progress) -> None:

@@ -109,6 +109,17 @@ def integrate_pos(
     return moved.at[t.quat_address].set(quat.T)
 
 
+def position_rate(m: Model, qpos: Float[Array, " nq"], qvel: Velocity) -> Float[Array, " nq"]:
+    """How fast coordinates change at a velocity, per second; linear in `qvel`."""
+    t = tree(m)
+    rate = spread(qvel, t.dof_qpos)
+    if t.quat_address.size == 0:
+        return rate
+    spin = qvel[t.spin_address].T
+    turning = quat_mul(qpos[t.quat_address].T, jnp.concatenate([0 * spin[:1], spin]) / 2)
+    return rate.at[t.quat_address].add(turning.T)
+
+
 def difference_pos(
     m: Model, qpos1: Float[Array, " nq"], qpos2: Float[Array, " nq"]
 ) -> Float[Array, " nv"]:

@@ -79,7 +79,11 @@ def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:
     Raises:
         ValueError: the model has no such keyframe.
     """
-    d = _default_float(allocate(m, _device()))
+    with jax.ensure_compile_time_eval():  # what the arrays of m hold decides no shape
+        known = jax.tree.map(lambda x: np.zeros(jnp.shape(x), jnp.asarray(x).dtype), m)
+        d = _default_float(allocate(known, _device()))
+    mocap = np.argsort(m.body_mocapid)[m.nbody - m.nmocap :]
+    d = d.replace(qpos=m.qpos0, mocap_pos=m.body_pos[mocap], mocap_quat=m.body_quat[mocap])
     if keyframe is None:
         return d
     k = name_to_id(m, "keyframe", keyframe)
@@ -161,12 +165,14 @@ def _options(opt: mjx.Option, mj_opt: mujoco.MjOption) -> Option:
 
 
 def _default_float(tree):
-    """Every inexact JAX leaf in the default float dtype, so that none stays behind in 32 bits."""
+    """Floats in the default dtype, so that none stays behind in 32 bits, and no array bound to a
+    device: a program that mixes bound arrays with others compiles for both.
+    """
     dtype = jnp.zeros(()).dtype
 
     def cast(x):
-        inexact = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
-        return x.astype(dtype) if inexact else x
+        kind = dtype if jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) else None
+        return jnp.asarray(x if isinstance(x, jax.core.Tracer) else np.asarray(x), kind)
 
     return jax.tree.map(cast, tree)
 

@@ -17,6 +17,7 @@ from softsim.collision.contract import Geom
 from softsim.collision.expansion import deepest
 from softsim.collision.minkowski import Difference, Sum, Vector, difference
 from softsim.collision.touching import Points, touching
+from softsim.linear import solve_spd
 
 _NEWTON_STEPS = 3
 _LONGEST = 1e-3  # change of the unknowns by a step of Newton's that still polishes
@@ -154,6 +155,5 @@ def _linear(matrix: Float[Array, "6 6"], y: Float[Array, "6"]) -> Float[Array, "
     """
     ridge = 4 * jnp.finfo(y.dtype).eps ** 0.75
     square = matrix.T @ matrix + ridge * jnp.eye(6, dtype=y.dtype)
-    factor = jax.scipy.linalg.cho_factor(square)
-    x = jax.scipy.linalg.cho_solve(factor, matrix.T @ y)
-    return x + jax.scipy.linalg.cho_solve(factor, matrix.T @ (y - matrix @ x))
+    x = solve_spd(square, matrix.T @ y)
+    return x + solve_spd(square, matrix.T @ (y - matrix @ x))

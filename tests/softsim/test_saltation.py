@@ -167,8 +167,8 @@ def test_adaptive_steps_see_events(derivative):
 
 def test_events_combine_with_straight_through():
     """The value is the hard step's, and the derivative finite, in float32 too."""
-    soft = dataclasses.replace(Softening.straight_through(reach=0.01), events=True)
     with jax.enable_x64(False):
+        soft = dataclasses.replace(Softening.straight_through(reach=0.01), events=True)
         m = softsim.put_model(make())
         d = softsim.make_data(m)
         height = jnp.float32(1e-4)
