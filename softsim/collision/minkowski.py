@@ -77,9 +77,10 @@ def difference(kinds: tuple[GeomType, GeomType], shape1: Geom, shape2: Geom) -> 
     two = as_sum(kinds[1], shape2, jnp.zeros_like(shape2.pos))
     reach = [jnp.max(jnp.abs(shape.vert - shape.vert[0])) for shape in (one, two)]
     extent = [jnp.max(jnp.abs(shape.axes)) + shape.radius for shape in (one, two)]
-    scale = jax.lax.stop_gradient(sum(reach) + sum(extent))
+    scale = jax.lax.stop_gradient(reach[0] + reach[1] + extent[0] + extent[1])
     thin = jnp.asarray(set(kinds) <= {GeomType.SPHERE, GeomType.CAPSULE}, scale.dtype)
-    return Difference(*jax.tree.map(lambda x: x / scale, (one, two)), scale, thin)
+    one, two = jax.tree.map(lambda x: x / scale, (one, two))
+    return Difference(one, two, scale, thin)
 
 
 def as_sum(kind: GeomType, shape: Geom, pos: Vector) -> Sum:
@@ -126,4 +127,4 @@ def flat(pair: Difference, n: Vector) -> tuple[Array, Array]:
 
 def tie(n: Vector) -> float:
     """How close two lengths count as equal, relative to the size of the shapes."""
-    return jnp.finfo(n.dtype).eps ** 0.6
+    return float(jnp.finfo(n.dtype).eps) ** 0.6
