@@ -38,6 +38,8 @@ from softsim.numerics import safe_norm
 # and 4 to 8 rounds of line search, and often need more; from ten on Newton has converged, and the
 # derivative at the end costs one round instead of all.
 FEW = 10
+# where the line search begins: along a Newton direction the minimum, unless rows switch on the way
+FULL_STEP = 1.0
 
 
 class Problem(eqx.Module):
@@ -281,14 +283,18 @@ def _linesearch(iterations: int, line: _Line, gtol: Float[Array, ""]) -> Float[A
 
 @_linesearch.defjvp
 def _linesearch_jvp(iterations: int, primals: tuple, tangents: tuple) -> tuple:
-    """Through the rounds where they are few, else at the root."""
+    """Through the rounds where they are few, else at the root.
+
+    A full step that is accepted as it is depends on nothing. Near the optimum of the solve, where
+    search directions are short, the rule at the root would divide rounding by their squares.
+    """
     line, gtol = primals
     if iterations <= FEW:
         run = lambda line: _root(iterations, line, gtol, _rounds(iterations))
         return jax.jvp(run, (line,), tangents[:1])
     alpha = _linesearch(iterations, line, gtol)
     (_, curve), (change, _) = jax.jvp(lambda line: line.at(alpha), (line,), tangents[:1])
-    return alpha, -change / curve
+    return alpha, jnp.where(alpha == FULL_STEP, 0.0, -change / curve)
 
 
 def _root(iterations: int, line: _Line, gtol: Float[Array, ""], loop: Loop) -> Float[Array, ""]:
@@ -303,7 +309,7 @@ def _root(iterations: int, line: _Line, gtol: Float[Array, ""], loop: Loop) -> F
         alpha = jnp.where((step > lo) & (step < hi), step, middle)
         return lo, hi, alpha, *line.at(alpha), i + 1
 
-    start = jnp.ones_like(line.slope0)
+    start = jnp.full_like(line.slope0, FULL_STEP)
     init = (jnp.zeros_like(start), jnp.full_like(start, jnp.inf), start, *line.at(start), 0)
     # below the rounding of the slope there is nothing left to find
     size = jnp.abs(line.slope0) + jnp.abs(forces(line.rows, line.x)) @ jnp.abs(line.Jv)
