@@ -298,20 +298,26 @@ def _linesearch_jvp(iterations: int, primals: tuple, tangents: tuple) -> tuple:
 
 
 def _root(iterations: int, line: _Line, gtol: Float[Array, ""], loop: Loop) -> Float[Array, ""]:
-    """Newton steps on the slope, kept inside a bracket by bisection."""
+    """Newton steps on the slope inside a bracket; halving where they do not halve the slope.
+
+    Between two kinks Newton can go back and forth for ever, inside a bracket that hardly shrinks.
+    """
 
     def refine(s: tuple) -> tuple:
-        lo, hi, alpha, value, curve, i = s
+        lo, hi, alpha, value, curve, last, i = s
         lo = jnp.where(value < 0, alpha, lo)
         hi = jnp.where(value < 0, hi, alpha)
         step = alpha - value / curve
         middle = jnp.where(jnp.isfinite(hi), 0.5 * (lo + hi), 2.0 * lo)
-        alpha = jnp.where((step > lo) & (step < hi), step, middle)
-        return lo, hi, alpha, *line.at(alpha), i + 1
+        size = jnp.abs(jax.lax.stop_gradient(value))
+        newton = (step > lo) & (step < hi) & (size < 0.5 * last)
+        alpha = jnp.where(newton, step, middle)
+        return lo, hi, alpha, *line.at(alpha), size, i + 1
 
     start = jnp.full_like(line.slope0, FULL_STEP)
-    init = (jnp.zeros_like(start), jnp.full_like(start, jnp.inf), start, *line.at(start), 0)
+    infinite = jnp.full_like(start, jnp.inf)
+    init = (jnp.zeros_like(start), infinite, start, *line.at(start), infinite, 0)
     # below the rounding of the slope there is nothing left to find
     size = jnp.abs(line.slope0) + jnp.abs(forces(line.rows, line.x)) @ jnp.abs(line.Jv)
     enough = jnp.maximum(gtol, 4.0 * jnp.finfo(line.x.dtype).eps * size)
-    return loop(lambda s: (jnp.abs(s[3]) > enough) & (s[5] < iterations), refine, init)[2]
+    return loop(lambda s: (jnp.abs(s[3]) > enough) & (s[6] < iterations), refine, init)[2]
