@@ -20,6 +20,7 @@ from envs.contract import (
     check_task,
 )
 from envs.randomize import Draw, Randomization
+from softsim.constants import DERIVED
 
 Self = TypeVar("Self", bound="Env")
 Info = dict[str, Any]
@@ -210,6 +211,9 @@ class Env:
             path: draw(key, get_leaf(self.model, path))
             for key, (path, draw) in zip(keys, self.randomization)
         }
+        if leaves:  # what the compiler derives follows, such as the softness of contacts
+            drawn = softsim.set_const(self._with(leaves).model)
+            leaves = {name: getattr(drawn, name) for name in DERIVED} | leaves
         action = jnp.zeros(self.action_size)
         info = self.task(for_task)
         info |= {"steps": jnp.zeros((), int), "truncation": jnp.zeros(()), "action": action}

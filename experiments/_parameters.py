@@ -28,9 +28,7 @@ from mujoco import mjx
 import softsim
 from experiments._mjcf import FIELDS, INERTIAL, PER_DOF
 from experiments._sweep import close, find_input, find_name
-from softsim import dynamics
 from softsim.dynamics.rotation import quat_exp, quat_mul
-from softsim.linear import solve_spd
 
 Coordinates = Float[Array, " P"] | Float[np.ndarray, " P"]
 Coordinate = Literal["positive", "fraction", "real"]
@@ -117,7 +115,7 @@ class Table:
         # a mass takes the inertia with it, which may be a parameter of its own
         for p, x in sorted(pairs, key=lambda pair: not pair[0].name.startswith("mass:")):
             m = p.insert(m, p.decode(x))
-        return derive(m)
+        return softsim.set_const(m)
 
 
 def make_table(
@@ -399,26 +397,3 @@ def scale_lengths(m: mjx.Model, x: Float[Array, " 1"]) -> mjx.Model:
     scaled["qpos0"] = m.qpos0.at[at].set(m.qpos0[at] * s)
     scaled["opt.gravity"] = m.opt.gravity * s
     return m.tree_replace(scaled)
-
-
-def derive(m: mjx.Model) -> mjx.Model:
-    """Recompute the inverse weights, which scale the softness of constraints.
-
-    Those of a body are the means of the diagonal of J M^-1 J' at the reference pose, J of its
-    centre of mass; those of a joint the mean of its part of the diagonal of M^-1.
-    """
-    d = softsim.make_data(m)
-    d = dynamics.com_pos(m, dynamics.kinematics(m, d.replace(qpos=m.qpos0)))
-    d = dynamics.mass_matrix(m, d)
-    inverse = jax.vmap(solve_spd, in_axes=(None, 0))(d._impl.M, jnp.eye(m.nv))
-    bodies = np.arange(1, m.nbody)
-    jacobians = dynamics.point_jacobians(m, d, d.xipos[1:], bodies)
-    weights = [jnp.einsum("nkv,vw,nkw->n", J, inverse, J) / 3 for J in jacobians]
-    body = jnp.stack([jnp.pad(w, (1, 0)) for w in weights], axis=1)
-    groups = np.zeros((m.nv, m.nv))
-    for kind, first in zip(m.jnt_type, m.jnt_dofadr):
-        for part in {0: (0, 3), 1: (0,)}.get(int(kind), (None,)):
-            at = slice(first, first + 1) if part is None else slice(first + part, first + part + 3)
-            groups[at, at] = 1.0
-    mean = jnp.asarray(groups / groups.sum(axis=1, keepdims=True), m.qpos0.dtype)
-    return m.replace(body_invweight0=body, dof_invweight0=mean @ jnp.diag(inverse))

@@ -20,6 +20,12 @@ from softsim.linear import solve_spd
 from softsim.model import make_data
 from softsim.step import kinematics
 
+DERIVED = (
+    "body_subtreemass", "body_invweight0", "dof_invweight0", "tendon_length0", "tendon_invweight0",
+    "eq_data", "actuator_acc0", "geom_rbound",
+)  # fmt: skip
+"""The recomputed leaves that a step or a sensor reads."""
+
 
 def set_const(m: mjx.Model) -> mjx.Model:
     """`m` with its derived constants at `m.qpos0`, as `mj_setConst`; to be called after `replace`.

@@ -38,6 +38,8 @@ from softsim.numerics import safe_norm
 # which often do not suffice. With more, Newton has converged as a rule, and the derivative at the
 # end costs one round instead of all; where it has not, `convergence` says so.
 FEW = 5
+# where the line search begins: along a Newton direction the minimum, unless rows switch on the way
+FULL_STEP = 1.0
 
 
 class Problem(eqx.Module):
@@ -281,31 +283,41 @@ def _linesearch(iterations: int, line: _Line, gtol: Float[Array, ""]) -> Float[A
 
 @_linesearch.defjvp
 def _linesearch_jvp(iterations: int, primals: tuple, tangents: tuple) -> tuple:
-    """Through the rounds where they are few, else at the root."""
+    """Through the rounds where they are few, else at the root.
+
+    A full step that is accepted as it is depends on nothing. Near the optimum of the solve, where
+    search directions are short, the rule at the root would divide rounding by their squares.
+    """
     line, gtol = primals
     if iterations <= FEW:
         run = lambda line: _root(iterations, line, gtol, _rounds(iterations))
         return jax.jvp(run, (line,), tangents[:1])
     alpha = _linesearch(iterations, line, gtol)
     (_, curve), (change, _) = jax.jvp(lambda line: line.at(alpha), (line,), tangents[:1])
-    return alpha, -change / curve
+    return alpha, jnp.where(alpha == FULL_STEP, 0.0, -change / curve)
 
 
 def _root(iterations: int, line: _Line, gtol: Float[Array, ""], loop: Loop) -> Float[Array, ""]:
-    """Newton steps on the slope, kept inside a bracket by bisection."""
+    """Newton steps on the slope inside a bracket; halving where they do not halve the slope.
+
+    Between two kinks Newton can go back and forth for ever, inside a bracket that hardly shrinks.
+    """
 
     def refine(s: tuple) -> tuple:
-        lo, hi, alpha, value, curve, i = s
+        lo, hi, alpha, value, curve, last, i = s
         lo = jnp.where(value < 0, alpha, lo)
         hi = jnp.where(value < 0, hi, alpha)
         step = alpha - value / curve
         middle = jnp.where(jnp.isfinite(hi), 0.5 * (lo + hi), 2.0 * lo)
-        alpha = jnp.where((step > lo) & (step < hi), step, middle)
-        return lo, hi, alpha, *line.at(alpha), i + 1
+        size = jnp.abs(jax.lax.stop_gradient(value))
+        newton = (step > lo) & (step < hi) & (size < 0.5 * last)
+        alpha = jnp.where(newton, step, middle)
+        return lo, hi, alpha, *line.at(alpha), size, i + 1
 
-    start = jnp.ones_like(line.slope0)
-    init = (jnp.zeros_like(start), jnp.full_like(start, jnp.inf), start, *line.at(start), 0)
+    start = jnp.full_like(line.slope0, FULL_STEP)
+    infinite = jnp.full_like(start, jnp.inf)
+    init = (jnp.zeros_like(start), infinite, start, *line.at(start), infinite, 0)
     # below the rounding of the slope there is nothing left to find
     size = jnp.abs(line.slope0) + jnp.abs(forces(line.rows, line.x)) @ jnp.abs(line.Jv)
     enough = jnp.maximum(gtol, 4.0 * jnp.finfo(line.x.dtype).eps * size)
-    return loop(lambda s: (jnp.abs(s[3]) > enough) & (s[5] < iterations), refine, init)[2]
+    return loop(lambda s: (jnp.abs(s[3]) > enough) & (s[6] < iterations), refine, init)[2]

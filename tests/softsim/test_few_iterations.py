@@ -91,7 +91,7 @@ def test_gradient_of_a_rollout():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cone", "solver", "iterations", "ls"),
-    list(product(("pyramidal", "elliptic"), ("Newton", "CG"), (1, 2, 5), (4, 50))),
+    list(product(("pyramidal", "elliptic"), ("Newton", "CG"), (1, 2, 5), (8, 50))),
 )
 def test_gradient_of_a_quadruped(cone, solver, iterations, ls):
     _check(_robot(cone, solver, iterations, ls))
