@@ -22,7 +22,7 @@ from softsim.collision.closest import closest_points
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.implicit import minimiser
-from softsim.collision.manifold import saturate, soft_max
+from softsim.collision.manifold import pick, saturate, soft_index, soft_max
 from softsim.collision.minkowski import as_sum
 from softsim.collision.numerics import frame, norm, soft, unit, width
 from softsim.collision.polygon import inradius, smaller
@@ -142,7 +142,7 @@ def _distinct(part: Part, pos: Float[Array, "k 3"], size: Float[Array, ""]) -> F
 def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
     """Up to four contacts of a cap or side with a face, or one (contact 0) at the closest points.
 
-    In the frame of the convex shape.
+    On a face the normal is that of the face. In the frame of the convex shape.
     """
     origin, turn = jnp.zeros_like(convex.pos), jnp.eye(3, dtype=convex.mat.dtype)
     one = Geom(
@@ -156,12 +156,14 @@ def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
     far = 4 * (norm(one.pos) + jnp.sum(cylinder.size[:2]) + jnp.max(norm(two.vert)))
     zero = jnp.zeros((), normal.dtype)
     faces = face_contacts(part, _features(one, normal), two, normal, zero, size, far)
-    middle = faces.pos - 0.5 * faces.dist[:, None] * normal
+    ahead = -pick(soft_index(part, -two.face_normal @ normal), two.face_normal)
+    middle = faces.pos - 0.5 * faces.dist[:, None] * ahead
     there = faces.there * _distinct(part, faces.pos, size)
     faces = FaceContacts(faces.dist, middle, there)
     point = Point(near.dist, near.pos, jnp.ones_like(near.dist))
     level = _level(part, one, two.face_normal, normal) * faces.there[0]
     dist, pos, weight = blend(part, faces, point, 1 - level, size)
+    normal, _ = settled(level * ahead + (1 - level) * normal)
     frames = jnp.broadcast_to(frame(part, convex.mat @ normal), (4, 3, 3))
     return Hit(dist, convex.pos + pos @ convex.mat.T, frames, weight * clear)
 
