@@ -67,7 +67,9 @@ def _steps(
     def corner(k: Int[Array, "3"]) -> Float[Array, "2"]:
         return -_solve2(slopes[k[1:]] - slopes[k[0]], values[k[1:]] - values[k[0]])
 
-    return jnp.concatenate([alone, jax.vmap(edge)(_PAIRS), jax.vmap(corner)(_TRIPLES)])
+    return jnp.concatenate(
+        [alone, jax.vmap(edge)(jnp.asarray(_PAIRS)), jax.vmap(corner)(jnp.asarray(_TRIPLES))]
+    )
 
 
 class _State(eqx.Module):

@@ -75,11 +75,14 @@ def difference(kinds: tuple[GeomType, GeomType], shape1: Geom, shape2: Geom) -> 
     """The pair in the world's axes about the centre of shape 2, in units of its size."""
     one = as_sum(kinds[0], shape1, shape1.pos - shape2.pos)
     two = as_sum(kinds[1], shape2, jnp.zeros_like(shape2.pos))
-    reach = [jnp.max(jnp.abs(shape.vert - shape.vert[0])) for shape in (one, two)]
-    extent = [jnp.max(jnp.abs(shape.axes)) + shape.radius for shape in (one, two)]
-    scale = jax.lax.stop_gradient(sum(reach) + sum(extent))
+    extent = [
+        jnp.max(jnp.abs(shape.vert - shape.vert[0])) + jnp.max(jnp.abs(shape.axes)) + shape.radius
+        for shape in (one, two)
+    ]
+    scale = jax.lax.stop_gradient(extent[0] + extent[1])
     thin = jnp.asarray(set(kinds) <= {GeomType.SPHERE, GeomType.CAPSULE}, scale.dtype)
-    return Difference(*jax.tree.map(lambda x: x / scale, (one, two)), scale, thin)
+    one, two = jax.tree.map(lambda x: x / scale, (one, two))
+    return Difference(one, two, scale, thin)
 
 
 def as_sum(kind: GeomType, shape: Geom, pos: Vector) -> Sum:
@@ -126,4 +129,4 @@ def flat(pair: Difference, n: Vector) -> tuple[Array, Array]:
 
 def tie(n: Vector) -> float:
     """How close two lengths count as equal, relative to the size of the shapes."""
-    return jnp.finfo(n.dtype).eps ** 0.6
+    return float(jnp.finfo(n.dtype).eps) ** 0.6
