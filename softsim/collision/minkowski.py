@@ -75,9 +75,11 @@ def difference(kinds: tuple[GeomType, GeomType], shape1: Geom, shape2: Geom) -> 
     """The pair in the world's axes about the centre of shape 2, in units of its size."""
     one = as_sum(kinds[0], shape1, shape1.pos - shape2.pos)
     two = as_sum(kinds[1], shape2, jnp.zeros_like(shape2.pos))
-    reach = [jnp.max(jnp.abs(shape.vert - shape.vert[0])) for shape in (one, two)]
-    extent = [jnp.max(jnp.abs(shape.axes)) + shape.radius for shape in (one, two)]
-    scale = jax.lax.stop_gradient(reach[0] + reach[1] + extent[0] + extent[1])
+    extent = [
+        jnp.max(jnp.abs(shape.vert - shape.vert[0])) + jnp.max(jnp.abs(shape.axes)) + shape.radius
+        for shape in (one, two)
+    ]
+    scale = jax.lax.stop_gradient(extent[0] + extent[1])
     thin = jnp.asarray(set(kinds) <= {GeomType.SPHERE, GeomType.CAPSULE}, scale.dtype)
     one, two = jax.tree.map(lambda x: x / scale, (one, two))
     return Difference(one, two, scale, thin)

@@ -22,17 +22,16 @@ from softsim.collision.closest import closest_points
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.implicit import minimiser
-from softsim.collision.manifold import saturate, soft_max
+from softsim.collision.manifold import pick, saturate, soft_index, soft_max
 from softsim.collision.minkowski import as_sum
 from softsim.collision.numerics import frame, norm, soft, unit, width
 from softsim.collision.polygon import inradius, smaller
 from softsim.collision.separating import Point, blend, placed
 from softsim.softening import Part
 
-CORNERS = 16
+CORNERS, SOFT_CORNERS = 16, 4  # of a cap; of many almost equal ones no soft choice is steady
 UPRIGHT = 0.996  # measured in MuJoCo 3.17: cosine of cap or face and normal that counts as level
 LYING = 0.0888  # the same for the side: sine
-_RIM = np.exp(2j * np.pi * np.arange(CORNERS) / CORNERS)
 _DISTANCE = {GeomType.CYLINDER: sd.cylinder, GeomType.ELLIPSOID: sd.ellipsoid}
 _TANGENT = 0.05  # of the smaller shape's size: distance over which a pull to the middle is felt
 
@@ -96,15 +95,18 @@ def _separation(
     return between @ normal - soft_max(part, -convex.vert @ (convex.mat.T @ normal), size) - reach
 
 
-def _features(cylinder: Geom, normal: Float[Array, "3"]) -> Convex:
+def _features(part: Part, cylinder: Geom, normal: Float[Array, "3"]) -> Convex:
     """The cylinder's two caps and the line of its side along a direction, as faces."""
     radius, half = cylinder.size[0], cylinder.size[1]
     axis = cylinder.mat[:, 2]
-    rim = cylinder.mat[:, :2] @ jnp.stack([_RIM.real, _RIM.imag]).astype(axis.dtype) * radius
+    corners = CORNERS if part.mode == "hard" else SOFT_CORNERS
+    turn = 2 * np.pi * np.arange(corners) / corners
+    circle = jnp.asarray(np.stack([np.cos(turn), np.sin(turn)]), axis.dtype)
+    rim = cylinder.mat[:, :2] @ circle * radius
     top, bottom = (cylinder.pos + side * half * axis + rim.T for side in (1.0, -1.0))
     beside, _ = unit(normal - axis * (normal @ axis), cylinder.mat[:, 0])
     middle = cylinder.pos + radius * beside
-    line = jnp.stack([middle - half * axis] + [middle + half * axis] * (CORNERS - 1))
+    line = jnp.stack([middle - half * axis] + [middle + half * axis] * (corners - 1))
     return Convex(
         cylinder.pos,
         cylinder.mat,
@@ -142,7 +144,7 @@ def _distinct(part: Part, pos: Float[Array, "k 3"], size: Float[Array, ""]) -> F
 def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
     """Up to four contacts of a cap or side with a face, or one (contact 0) at the closest points.
 
-    In the frame of the convex shape.
+    On a face the normal is that of the face. In the frame of the convex shape.
     """
     origin, turn = jnp.zeros_like(convex.pos), jnp.eye(3, dtype=convex.mat.dtype)
     one = Geom(
@@ -155,13 +157,15 @@ def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
 
     far = 4 * (norm(one.pos) + jnp.sum(cylinder.size[:2]) + jnp.max(norm(two.vert)))
     zero = jnp.zeros((), normal.dtype)
-    faces = face_contacts(part, _features(one, normal), two, normal, zero, size, far)
-    middle = faces.pos - 0.5 * faces.dist[:, None] * normal
+    faces = face_contacts(part, _features(part, one, normal), two, normal, zero, size, far)
+    ahead = -pick(soft_index(part, -two.face_normal @ normal), two.face_normal)
+    middle = faces.pos - 0.5 * faces.dist[:, None] * ahead
     there = faces.there * _distinct(part, faces.pos, size)
     faces = FaceContacts(faces.dist, middle, there)
     point = Point(near.dist, near.pos, jnp.ones_like(near.dist))
     level = _level(part, one, two.face_normal, normal) * faces.there[0]
     dist, pos, weight = blend(part, faces, point, 1 - level, size)
+    normal, _ = settled(level * ahead + (1 - level) * normal)
     frames = jnp.broadcast_to(frame(part, convex.mat @ normal), (4, 3, 3))
     return Hit(dist, convex.pos + pos @ convex.mat.T, frames, weight * clear)
 
