@@ -78,8 +78,10 @@ def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> E
     axes = jnp.where(inward[..., None], -axes, axes)
     separated = jnp.sum(axes * (of_b[:, None, 0] - of_a[:, 0]), axis=-1)
 
-    beyond_a = 2 * _radius(a) * jnp.einsum("jik,iwk->wji", axes, walls_a)
-    beyond_b = 2 * _radius(b) * jnp.einsum("jik,jwk->wji", -axes, walls_b)
+    # on the end of an arc by rounding, as between aligned boxes, it is the axis of a face
+    inside = 16 * jnp.finfo(axes.dtype).eps
+    beyond_a = 2 * _radius(a) * (jnp.einsum("jik,iwk->wji", axes, walls_a) + inside)
+    beyond_b = 2 * _radius(b) * (jnp.einsum("jik,jwk->wji", -axes, walls_b) + inside)
     real = sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
     for beyond in (*beyond_a, *beyond_b):
         real = real * at_least(part, -beyond, 0.0, size)
