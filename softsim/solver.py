@@ -301,23 +301,33 @@ def _root(iterations: int, line: _Line, gtol: Float[Array, ""], loop: Loop) -> F
     """Newton steps on the slope inside a bracket; halving where they do not halve the slope.
 
     Between two kinks Newton can go back and forth for ever, inside a bracket that hardly shrinks.
+    The flattest point counts: halving leaves a root that rounding keeps from being flat enough.
     """
 
     def refine(s: tuple) -> tuple:
-        lo, hi, alpha, value, curve, last, i = s
+        best, (lo, hi, alpha, value, curve, last), i = s
         lo = jnp.where(value < 0, alpha, lo)
         hi = jnp.where(value < 0, hi, alpha)
         step = alpha - value / curve
         middle = jnp.where(jnp.isfinite(hi), 0.5 * (lo + hi), 2.0 * lo)
-        size = jnp.abs(jax.lax.stop_gradient(value))
-        newton = (step > lo) & (step < hi) & (size < 0.5 * last)
+        newton = (step > lo) & (step < hi) & (jnp.abs(value) < 0.5 * last)
         alpha = jnp.where(newton, step, middle)
-        return lo, hi, alpha, *line.at(alpha), size, i + 1
+        last = jnp.abs(jax.lax.stop_gradient(value))
+        value, curve = line.at(alpha)
+        best = _flatter((alpha, value), best)
+        return best, (lo, hi, alpha, value, curve, last), i + 1
 
     start = jnp.full_like(line.slope0, FULL_STEP)
     infinite = jnp.full_like(start, jnp.inf)
-    init = (jnp.zeros_like(start), infinite, start, *line.at(start), infinite, 0)
+    value, curve = line.at(start)
+    init = (start, value), (jnp.zeros_like(start), infinite, start, value, curve, infinite), 0
     # below the rounding of the slope there is nothing left to find
     size = jnp.abs(line.slope0) + jnp.abs(forces(line.rows, line.x)) @ jnp.abs(line.Jv)
     enough = jnp.maximum(gtol, 4.0 * jnp.finfo(line.x.dtype).eps * size)
-    return loop(lambda s: (jnp.abs(s[3]) > enough) & (s[6] < iterations), refine, init)[2]
+    unfinished = lambda s: (jnp.abs(s[0][1]) > enough) & (s[2] < iterations)
+    return loop(unfinished, refine, init)[0][0]
+
+
+def _flatter(a: tuple, b: tuple) -> tuple:
+    """Of two points (alpha, slope) the one with the smaller slope."""
+    return jax.tree.map(lambda x, y: jnp.where(jnp.abs(a[1]) < jnp.abs(b[1]), x, y), a, b)
