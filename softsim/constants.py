@@ -32,7 +32,7 @@ def set_const(m: mjx.Model) -> mjx.Model:
 
     Recomputed: subtree masses, `dof_M0`, the inverse weights of bodies, dofs and tendons (which
     scale the softness of constraints), tendon lengths, the second anchor of `connect`, actuators'
-    `acc0`, reference poses of cameras, the mean inertia, and, as the compiler does, the
+    `acc0`, reference poses of cameras and, as the compiler does, the
     bounding radii of primitive geoms. Jit, vmap and derivatives work.
 
     >>> import mujoco, softsim
@@ -58,7 +58,6 @@ def set_const(m: mjx.Model) -> mjx.Model:
         actuator_acc0=jnp.sqrt(jnp.sum(jnp.square(moment @ inverse), axis=1)),
         geom_rbound=_bounding_radii(m),
         **_camera_poses(m, d),
-        stat=m.stat.replace(meaninertia=jnp.trace(d._impl.M) / max(m.nv, 1)),
     )
 
 

