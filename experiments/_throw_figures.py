@@ -97,8 +97,9 @@ def animate_throws(
                 ax.set_xlim(limits[0])
                 ax.set_ylim(limits[1])
 
-        flat = (poses[..., :3].reshape(-1, 3) @ VIEW[:2].T) if len(poses) else np.zeros((1, 2))
-        limits = [(flat[:, i].min() - 4 * half, flat[:, i].max() + 4 * half) for i in range(2)]
+        flat = poses[..., :3].reshape(-1, 3) @ VIEW[:2].T
+        (left, low), (right, high) = flat.min(0), flat.max(0)
+        limits = (left - 4 * half, right + 4 * half), (low - 5 * half, high + 3 * half)
         film = FuncAnimation(fig, picture, frames=steps.tolist(), init_func=lambda: None)
         try:
             write_with(path, lambda file: film.save(file, writer=PillowWriter(fps=RATE)))

@@ -1,0 +1,25 @@
+"""What docstrings and pages show runs as it stands, and prints what it says."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/derivatives.md", "docs/mechanics.md")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["constants", "distance", "mechanics", "names"])
+def test_docstring(module):
+    found = doctest.testmod(importlib.import_module(f"softsim.{module}"))
+    assert found.attempted and not found.failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page):
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        exec(compile(code, page, "exec"), {})
