@@ -77,7 +77,7 @@ def test_the_model_has_the_published_parameters() -> None:
 
 def test_the_throw_is_the_one_mujoco_makes() -> None:
     """Flight until just after the first touch: before rounding can send it elsewhere."""
-    throw = trajopt.make_throw(Args(horizon=0.26))
+    throw = trajopt.make_throw(Args(horizon=0.3))
     x = jax.random.normal(jax.random.key(3), (6,))
     end = throw.fly(x, softsim.Softening.hard()).qpos[-1]
     mj_model = mujoco.MjModel.from_xml_path(str(trajopt.MODEL))
