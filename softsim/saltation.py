@@ -81,8 +81,7 @@ def _rule(primals: tuple, tangents: tuple) -> tuple[mjx.Data, mjx.Data]:
     m, d, _ = inputs
     given = list(tangents[1:])
     given[1] = _with_state(d, given[1])
-    has_tangent = jax.tree.map(lambda t: t is not None, given, is_leaf=lambda t: t is None)
-    moving, kept = eqx.partition(inputs, has_tangent)
+    moving, kept = _split(inputs, given)
 
     def step(moving: PyTree) -> tuple[mjx.Data, mjx.Data]:
         after = softened(run, *eqx.combine(moving, kept))
@@ -119,8 +118,7 @@ def _velocity_in_flow_jvp(primals: tuple, tangents: tuple) -> tuple:
     field, m, d, dt = primals
     inputs, given = [field, m, d], list(tangents[:3])
     given[2] = _with_state(d, given[2])
-    has_tangent = jax.tree.map(lambda t: t is not None, given, is_leaf=lambda t: t is None)
-    moving, kept = eqx.partition(inputs, has_tangent)
+    moving, kept = _split(inputs, given)
 
     def evaluate(moving: PyTree) -> tuple[Array, mjx.Data]:
         field, m, d = eqx.combine(moving, kept)
@@ -131,6 +129,12 @@ def _velocity_in_flow_jvp(primals: tuple, tangents: tuple) -> tuple:
     explicit = m.opt.replace(timestep=dt, integrator=IntegratorType.RK4)
     crossing = _crossing(*jax.lax.stop_gradient((m.replace(opt=explicit), d, after)))
     return d.qvel, given[2].qvel + _onset(crossing, linear(given))
+
+
+def _split(inputs: list, tangents: list) -> tuple[list, list]:
+    """The inputs that have a tangent, and the others."""
+    has_tangent = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
+    return eqx.partition(inputs, has_tangent)
 
 
 def _with_state(d: mjx.Data, tangent: mjx.Data) -> mjx.Data:
