@@ -48,11 +48,11 @@ class Shac:
     hidden: tuple[int, ...] = (64, 64)
     """widths of both networks"""
     actor_rate: float = 2e-3
-    """of Adam at first; falls linearly to 1 % of it"""
+    """learning rate of the policy's Adam at the start; it falls linearly to 1 % of that"""
     critic_rate: float = 2e-3
-    """likewise"""
+    """learning rate of the critic's Adam at the start; it falls linearly to 1 % of that"""
     discount: float = 0.99
-    """of the reward, per step"""
+    """a reward one step later counts this much less"""
     td_lambda: float = 0.95
     """of the critic's targets"""
     critic_epochs: int = 16

@@ -27,7 +27,7 @@ class Args:
     """Settings of the peer; networks are as wide as SHAC's on the environment."""
 
     env: str = "cartpole"
-    """environment"""
+    """name of the environment, or MODULE:CLASS of a task of one's own"""
     out: Path = Path("runs/bench/ppo")
     """folder for returns.csv and metrics.json"""
     timesteps: int = 2_000_000

@@ -27,7 +27,7 @@ class Args:
     """Options of the benchmark."""
 
     env: str = "cartpole"
-    """environment"""
+    """name of the environment, or MODULE:CLASS of a task of one's own"""
     out: Path = RESULTS
     """folder of the results"""
     repeats: int = 30
