@@ -85,11 +85,16 @@ def rollout(
     following = jnp.concatenate([ctrl[1:], ctrl[-1:]])
     inputs = (ctrl, following, jnp.arange(steps))
     state, trajectory = _scan(advance, state, inputs, segment)
-    end = d.replace(**state, ctrl=ctrl[-1])
-    unknown = {name: jnp.full_like(operator.attrgetter(name)(end), jnp.nan) for name in UNKNOWN}
+    return with_poses(m, d.replace(**state, ctrl=ctrl[-1])), trajectory
+
+
+def with_poses(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """`kinematics(m, d)`, with NaN in what needs more than positions, so that nothing of another
+    time is read by mistake."""
+    unknown = {name: jnp.full_like(operator.attrgetter(name)(d), jnp.nan) for name in UNKNOWN}
     if m.opt._impl.has_fluid_params:
-        unknown["qfrc_fluid"] = jnp.full_like(end.qfrc_fluid, jnp.nan)
-    return kinematics(m, end.tree_replace(unknown)), trajectory
+        unknown["qfrc_fluid"] = jnp.full_like(d.qfrc_fluid, jnp.nan)
+    return kinematics(m, d.tree_replace(unknown))
 
 
 # what a step computes from more than the positions, and a rollout does not keep
