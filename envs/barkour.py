@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import mujoco
 
 from envs.base import Env
-from softsim.numerics import quat_conj, quat_mul
+from softsim.rotations import quat_conj, quat_rotate
 
 STANDING = (0.0, 0.5, 1.0) * 4  # rad: abduction, hip, knee of every leg
 HEIGHT = 0.21  # m, of the chassis when standing
@@ -102,5 +102,4 @@ class Barkour(Env):
 
 def _into_body(quat, vector):
     """A world vector in the frame of a body with orientation `quat`."""
-    pure = jnp.concatenate([jnp.zeros(1), vector])
-    return quat_mul(quat_mul(quat_conj(quat), pure), quat)[1:]
+    return quat_rotate(quat_conj(quat), vector)

@@ -18,10 +18,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 from mujoco.mjx import Data, Model
 
-from softsim.dynamics.rotation import SMALL_SQUARE, Vectors, cross, dot
 from softsim.dynamics.tree import tree
 from softsim.integrators import integrate_pos
 from softsim.numerics import default_float
+from softsim.rotations import SMALL_SQUARE, Vectors, cross, dot
 from softsim.saltation import velocity_in_flow
 
 Method = Literal["bosh3", "tsit5", "dopri5", "dopri8"]

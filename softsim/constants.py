@@ -14,10 +14,10 @@ from mujoco import mjx
 from mujoco.mjx import GeomType
 
 from softsim.dynamics import point_jacobians
-from softsim.dynamics.rotation import matrices_last, quat_to_mat
 from softsim.dynamics.tree import spread, tree
 from softsim.linear import solve_spd
 from softsim.model import make_data
+from softsim.rotations import matrices_last, quat_to_mat
 from softsim.step import kinematics
 
 DERIVED = (

@@ -13,11 +13,9 @@ from jaxtyping import Array, Float
 from mujoco.mjx import Data, IntegratorType, Model
 
 from softsim.dynamics import next_activation
-from softsim.dynamics.rotation import normalize, quat_exp, quat_mul
 from softsim.dynamics.tree import spread, tree
 from softsim.implicit import euler_acceleration, implicitfast_acceleration
-from softsim.numerics import quat_conj, quat_to_rotvec
-from softsim.numerics import quat_mul as quat_product
+from softsim.rotations import normalize, pure, quat_conj, quat_exp, quat_mul, quat_to_rotvec
 
 Velocity = Float[Array, " nv"]
 Forward = Callable[[Data], Data]
@@ -116,7 +114,7 @@ def position_rate(m: Model, qpos: Float[Array, " nq"], qvel: Velocity) -> Float[
     if t.quat_address.size == 0:
         return rate
     spin = qvel[t.spin_address].T
-    turning = quat_mul(qpos[t.quat_address].T, jnp.concatenate([0 * spin[:1], spin]) / 2)
+    turning = quat_mul(qpos[t.quat_address].T, pure(spin) / 2)
     return rate.at[t.quat_address].add(turning.T)
 
 
@@ -138,8 +136,8 @@ def difference_pos(
     difference = difference.at[linear_v].set(qpos2[linear_q] - qpos1[linear_q])
     quat = np.concatenate([qadr[ball], qadr[free] + 3]).astype(int)
     spin = np.concatenate([dofadr[ball], dofadr[free] + 3]).astype(int)
-    q1, q2 = (q[quat[:, None] + np.arange(4)] for q in (qpos1, qpos2))
-    turn = quat_to_rotvec(quat_product(quat_conj(q1), q2))
+    q1, q2 = (q[quat + np.arange(4)[:, None]] for q in (qpos1, qpos2))
+    turn = quat_to_rotvec(quat_mul(quat_conj(q1), q2)).T
     return difference.at[spin[:, None] + np.arange(3)].set(turn)
 
 

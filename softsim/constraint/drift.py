@@ -19,7 +19,7 @@ from softsim.constraint.equality import (
 )
 from softsim.dynamics import com_vel
 from softsim.dynamics.tree import spread, tree
-from softsim.numerics import quat_mul
+from softsim.rotations import pure, quat_mul
 
 
 def equality_drift(m: mjx.Model, d: mjx.Data) -> Float[Array, " ne"]:
@@ -65,9 +65,8 @@ def _weld(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Float[Array, " n"]:
     rate = _turning(m, d)
     omega1, omega2 = d.cvel[body1, :3], d.cvel[body2, :3]
     omega, alpha = omega1 - omega2, rate[body1, :3] - rate[body2, :3]
-    pure = lambda w: jnp.concatenate([jnp.zeros_like(w[:, :1]), w], axis=1)
-    left_rate = -0.5 * quat_mul(left, pure(omega2))
-    right_rate = 0.5 * quat_mul(pure(omega1), right)
+    left_rate = -0.5 * quat_mul(left, pure(omega2.T))
+    right_rate = 0.5 * quat_mul(pure(omega1.T), right)
     angular = (
         rotation_rate(left_rate, omega[..., None], right)
         + rotation_rate(left, alpha[..., None], right)

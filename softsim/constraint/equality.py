@@ -8,7 +8,8 @@ from mujoco import mjx
 
 from softsim.constraint.rows import Block, make_block
 from softsim.dynamics import point_jacobians
-from softsim.numerics import quat_conj, quat_mul, safe_norm
+from softsim.numerics import safe_norm
+from softsim.rotations import pure, quat_conj, quat_mul
 
 _EQ = mujoco.mjtEq
 
@@ -107,16 +108,16 @@ def weld_anchors(
 
 def weld_quaternions(
     m: mjx.Model, d: mjx.Data, ids: np.ndarray
-) -> tuple[Float[Array, "k 4"], Float[Array, "k 4"]]:
+) -> tuple[Float[Array, "4 k"], Float[Array, "4 k"]]:
     """p and q whose product p q is the rotation error: the second side's inverse, the first's."""
     body1, body2, is_site = bodies(m, ids)
-    quat1 = quat_mul(d.xquat[body1], m.eq_data[ids, 6:10])
-    quat2 = d.xquat[body2]
+    quat1 = quat_mul(d.xquat[body1].T, m.eq_data[ids, 6:10].T)
+    quat2 = d.xquat[body2].T
     if is_site.any():
-        site1 = m.site_quat[np.where(is_site, m.eq_obj1id[ids], 0)]
-        site2 = m.site_quat[np.where(is_site, m.eq_obj2id[ids], 0)]
-        quat1 = jnp.where(is_site[:, None], quat_mul(d.xquat[body1], site1), quat1)
-        quat2 = jnp.where(is_site[:, None], quat_mul(quat2, site2), quat2)
+        site1 = m.site_quat[np.where(is_site, m.eq_obj1id[ids], 0)].T
+        site2 = m.site_quat[np.where(is_site, m.eq_obj2id[ids], 0)].T
+        quat1 = jnp.where(is_site, quat_mul(d.xquat[body1].T, site1), quat1)
+        quat2 = jnp.where(is_site, quat_mul(quat2, site2), quat2)
     return quat_conj(quat2), quat1
 
 
@@ -134,7 +135,7 @@ def _weld(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
     torquescale = m.eq_data[ids, 10:11]
     body1, body2, _ = bodies(m, ids)
     left, right = weld_quaternions(m, d, ids)
-    rotation_error = quat_mul(left, right)[:, 1:] * torquescale
+    rotation_error = quat_mul(left, right)[1:].T * torquescale
     Jp, Jr = _point_difference(m, d, ids, pos1, pos2)
     Jr = rotation_rate(left, Jr * torquescale[:, :, None], right)
     pos = jnp.concatenate([pos1 - pos2, rotation_error], axis=1)
@@ -144,13 +145,12 @@ def _weld(m: mjx.Model, d: mjx.Data, ids: np.ndarray) -> Block:
 
 
 def rotation_rate(
-    left: Float[Array, "k 4"], omega: Float[Array, "k 3 nv"], right: Float[Array, "k 4"]
+    left: Float[Array, "4 k"], omega: Float[Array, "k 3 nv"], right: Float[Array, "4 k"]
 ) -> Float[Array, "k 3 nv"]:
     """Vector part of 1/2 left (0, omega) right for every column: the rate of a quaternion error."""
-    pure = jnp.concatenate([jnp.zeros_like(omega[:, :1]), omega], axis=1)
-    columns = jnp.swapaxes(pure, 1, 2)
-    rate = quat_mul(quat_mul(left[:, None, :], columns), right[:, None, :])
-    return 0.5 * jnp.swapaxes(rate[..., 1:], 1, 2)
+    left, right = (q[:, :, None] for q in (left, right))
+    rate = quat_mul(quat_mul(left, pure(jnp.swapaxes(omega, 0, 1))), right)
+    return 0.5 * jnp.swapaxes(rate[1:], 0, 1)
 
 
 def _polynomial(

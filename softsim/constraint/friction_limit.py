@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim.constraint.rows import Block, make_block
-from softsim.numerics import quat_to_rotvec, safe_norm, safe_normalize
+from softsim.numerics import safe_norm, safe_normalize
+from softsim.rotations import quat_to_rotvec
 from softsim.softening import Part
 
 _JOINT = mujoco.mjtJoint
@@ -121,7 +122,7 @@ def _nearer_bound(
 
 def _ball(m: mjx.Model, d: mjx.Data, ids: np.ndarray, part: Part) -> Block:
     quat = d.qpos[m.jnt_qposadr[ids][:, None] + np.arange(4)]
-    rotvec = quat_to_rotvec(quat)
+    rotvec = quat_to_rotvec(quat.T).T
     dofs = m.jnt_dofadr[ids][:, None] + np.arange(3)
     select = np.eye(m.nv)[dofs]
     J = -jnp.einsum("ki,kij->kj", safe_normalize(rotvec), select)

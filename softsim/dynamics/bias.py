@@ -5,8 +5,8 @@ from jaxtyping import Array, Float
 from mujoco.mjx import Data, DisableBit, Model
 
 from softsim.dynamics.inertia import inertia_times
-from softsim.dynamics.rotation import cross, dot
 from softsim.dynamics.tree import spread, tree
+from softsim.rotations import cross, dot
 
 Spatial = Float[Array, "6 n"]
 

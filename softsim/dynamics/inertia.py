@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from mujoco.mjx import Data, Model
 
-from softsim.dynamics.rotation import cross, dot, matrices_first, rotate
 from softsim.dynamics.tree import HIGHEST, spread, tree
+from softsim.rotations import cross, dot, matrices_first, rotate
 
 MIN_MASS = 1e-15
 """kg; a lighter subtree has its centre of mass where its body has (MuJoCo's mjMINVAL)."""

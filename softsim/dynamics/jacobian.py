@@ -5,8 +5,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco.mjx import Data, Model
 
-from softsim.dynamics.rotation import cross
 from softsim.dynamics.tree import spread, tree
+from softsim.rotations import cross
 
 Bodies = Int[np.ndarray, " n"] | Int[Array, " n"]
 Jacobians = Float[Array, "n 3 nv"]

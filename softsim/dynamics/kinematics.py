@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import Data, Model
 
-from softsim.dynamics.rotation import (
+from softsim.dynamics.tree import HIGHEST, Tree, one_hot, spread, tree
+from softsim.rotations import (
     Quats,
     Vectors,
     compose,
@@ -22,7 +23,6 @@ from softsim.dynamics.rotation import (
     quat_to_mat,
     rotate,
 )
-from softsim.dynamics.tree import HIGHEST, Tree, one_hot, spread, tree
 
 
 def kinematics(m: Model, d: Data) -> Data:

@@ -15,9 +15,18 @@ from jaxtyping import Array, Float
 from mujoco.mjx import Data, DisableBit, Model
 
 from softsim.dynamics.jacobian import point_jacobians
-from softsim.dynamics.rotation import cross, dot, matrices_first, planes, rotate
 from softsim.dynamics.tree import BALL, FREE, HIGHEST, spread, tree
-from softsim.numerics import quat_conj, quat_mul, quat_to_rotvec, safe_norm
+from softsim.numerics import safe_norm
+from softsim.rotations import (
+    cross,
+    dot,
+    matrices_first,
+    planes,
+    quat_conj,
+    quat_mul,
+    quat_to_rotvec,
+    rotate,
+)
 
 TINY = 1e-15
 """MuJoCo's mjMINVAL: kg, kg m^2."""
@@ -78,7 +87,7 @@ def strain(m: Model, d: Data) -> Strain:
     return Strain(
         moved * t.qpos_scalar.any(axis=1),
         moved[m.jnt_qposadr[m.jnt_type == FREE][:, None] + np.arange(3)],
-        quat_to_rotvec(quat_mul(quat_conj(rest), quat)),
+        quat_to_rotvec(quat_mul(quat_conj(rest.T), quat.T)).T,
     )
 
 

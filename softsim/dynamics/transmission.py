@@ -10,7 +10,7 @@ from mujoco.mjx import Data, JointType, Model, TrnType
 
 from softsim.dynamics.jacobian import point_jacobians
 from softsim.dynamics.tree import HIGHEST, ancestors, one_hot
-from softsim.numerics import quat_conj, quat_mul, quat_rotate, quat_to_rotvec
+from softsim.rotations import dot, quat_conj, quat_mul, quat_rotate, quat_to_rotvec
 
 Lengths = Float[Array, " n"]
 Moments = Float[Array, "n nv"]
@@ -53,7 +53,7 @@ def _ball(m: Model, d: Data, ids: np.ndarray) -> tuple[Lengths, Moments]:
     joint = m.actuator_trnid[ids, 0]
     quat = d.qpos[m.jnt_qposadr[joint][:, None] + np.arange(4)]
     axis = _joint_axis(m, ids, quat, m.actuator_gear[ids, :3])
-    length = jnp.sum(quat_to_rotvec(quat) * axis, axis=1)
+    length = dot(quat_to_rotvec(quat.T), axis.T)
     return length, _at_dofs(m, m.jnt_dofadr[joint], axis)
 
 
@@ -73,7 +73,7 @@ def _joint_axis(
     in_parent = m.actuator_trntype[ids] == TrnType.JOINTINPARENT
     if not in_parent.any():
         return gear
-    return jnp.where(in_parent[:, None], quat_rotate(quat_conj(quat), gear), gear)
+    return jnp.where(in_parent[:, None], quat_rotate(quat_conj(quat.T), gear.T).T, gear)
 
 
 def _at_dofs(m: Model, first: np.ndarray, value: Float[Array, "n k"]) -> Moments:
@@ -100,8 +100,8 @@ def _site_pair(m: Model, d: Data, ids: np.ndarray) -> tuple[Lengths, Moments]:
     site, ref = m.actuator_trnid[ids].T
     gear, frame = m.actuator_gear[ids], d.site_xmat[ref]
     apart = _times(frame.swapaxes(1, 2), d.site_xpos[site] - d.site_xpos[ref])
-    orientation = lambda s: quat_mul(d.xquat[m.site_bodyid[s]], m.site_quat[s])
-    turn = quat_to_rotvec(quat_mul(quat_conj(orientation(ref)), orientation(site)))
+    orientation = lambda s: quat_mul(d.xquat[m.site_bodyid[s]].T, m.site_quat[s].T)
+    turn = quat_to_rotvec(quat_mul(quat_conj(orientation(ref)), orientation(site))).T
     length = jnp.sum(jnp.concatenate([apart, turn], axis=1) * gear, axis=1)
     ours, theirs = (point_jacobians(m, d, d.site_xpos[s], m.site_bodyid[s]) for s in (site, ref))
     between = ~_common_ancestors(m, m.site_bodyid[site], m.site_bodyid[ref])

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 import softsim
 from softsim import dynamics
 from softsim.integrators import integrate_pos
-from softsim.numerics import quat_to_rotvec
+from softsim.rotations import quat_to_rotvec
 
 USES = {
     "spring": 'stiffness="3"',

@@ -1,4 +1,5 @@
-"""Rotations and cross products on component-first arrays: vectors (3, n), matrices (3, 3, n).
+"""Rotations and cross products on component-first arrays: vectors (3, ...), quaternions (4, ...),
+matrices (3, 3, ...), with any number of axes of elements, or none. Quaternions are (w, x, y, z).
 
 Sums over components are written out: XLA turns them into one vectorised loop over the elements,
 where a reduction over an axis of length 3 becomes a scalar loop, ten times slower on a CPU.
@@ -12,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Vectors = Float[Array, "3 n"]
-Matrices = Float[Array, "3 3 n"]
-Quats = Float[Array, "4 n"]
+Vectors = Float[Array, "3 *n"]
+Matrices = Float[Array, "3 3 *n"]
+Quats = Float[Array, "4 *n"]
 
 SMALL_SQUARE = 1e-4
-"""rad^2; below it the first term left out of `quat_exp`'s series is under the float64 rounding."""
+"""rad^2 of `quat_exp`'s angle, tan^2 of `quat_to_rotvec`'s half angle: below it the first term left
+out of their series is under the rounding of float64."""
 
 
 def planes(x: Float[Array, " k *n"]) -> list[Float[Array, "*n"]]:
@@ -76,6 +78,39 @@ def quat_mul(a: Quats, b: Quats) -> Quats:
             a0 * b3 + a1 * b2 - a2 * b1 + a3 * b0,
         ]
     )
+
+
+def pure(v: Vectors) -> Quats:
+    """Vectors as quaternions without a real part."""
+    return jnp.concatenate([jnp.zeros_like(v[:1]), v])
+
+
+def quat_conj(q: Quats) -> Quats:
+    """Conjugates: the inverses of unit quaternions."""
+    return jnp.concatenate([q[:1], -q[1:]])
+
+
+def quat_rotate(q: Quats, v: Vectors) -> Vectors:
+    """Vectors turned by unit quaternions."""
+    axis = q[1:]
+    return v + 2 * cross(axis, cross(axis, v) + q[0] * v)
+
+
+def quat_to_rotvec(q: Quats) -> Vectors:
+    """Rotation vectors (axis times angle in [0, pi]) of quaternions of any positive length.
+
+    They are 2 atan(t) / t times v / w for q = (w, v) and t = |v| / w, near the identity by their
+    power series in t^2: value and all derivatives are right there. At pi the axis changes its sign;
+    the derivatives are those of one side.
+    """
+    q = jnp.where(q[0] < 0, -q, q)
+    w, v = q[0], q[1:]
+    square = dot(v, v)
+    small = square < SMALL_SQUARE * w * w
+    t2 = square / jnp.where(small, w, 1.0) ** 2
+    series = (1 - t2 * (1 / 3 - t2 * (1 / 5 - t2 / 7))) / jnp.where(small, w, 1.0)
+    sine = jnp.sqrt(jnp.where(small, 1.0, square))
+    return 2 * v * jnp.where(small, series, jnp.arctan2(sine, w) / sine)
 
 
 def quat_exp(turn: Vectors) -> Quats:
