@@ -19,13 +19,13 @@ from jaxtyping import Array, Bool, Float
 from mujoco import mjx
 
 from softsim import differences, elements
+from softsim.acceleration import accelerate
 from softsim.collision import Contact, collide
 from softsim.convergence import stopped_short
 from softsim.differences import Judgement, Samples
 from softsim.integrators import advance, difference_pos, integrate_pos
 from softsim.model import check_inputs
 from softsim.softening import Softening
-from softsim.step import accelerate
 
 Verdict = Literal["ok", "zero", "kink", "jump nearby", "off", "not finite"]
 Stages = dict[str, dict[str, Array]]  # stage: part: numbers

@@ -16,13 +16,14 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim import dynamics
+from softsim.acceleration import constrained, position, velocity
 from softsim.constraint.forces import forces
 from softsim.derivative_rule import softened
 from softsim.implicit import continuous_acceleration
 from softsim.model import check_inputs
 from softsim.names import Element, only_one
 from softsim.softening import Softening
-from softsim.step import constrained, kinematics, position, velocity
+from softsim.step import kinematics
 
 
 def mass_matrix(m: mjx.Model, d: mjx.Data) -> Float[Array, "nv nv"]:

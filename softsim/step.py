@@ -1,20 +1,19 @@
-"""One step of MuJoCo, stage by stage: read `forward` as the table of contents of the physics."""
+"""One step of MuJoCo and the stages that users call, each hard or soft by one derivative rule.
 
-import jax.numpy as jnp
+The physics is in `softsim.acceleration`, the integrators are in `softsim.integrators`.
+"""
+
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from mujoco import mjx
 
 from softsim import _mjx, collision, dynamics, integrators
+from softsim.acceleration import accelerate, observe, position
 from softsim.adaptive import Adaptive, integrate
-from softsim.constraint import Rows, make_rows
 from softsim.derivative_rule import Run, softened
-from softsim.linear import solve_spd
 from softsim.model import check_inputs, like_given
-from softsim.noslip import without_slip
 from softsim.saltation import event_aware
 from softsim.softening import Softening
-from softsim.solver import Problem, solve
 
 
 def step(
@@ -104,86 +103,12 @@ def kinematics(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     return like_given(d, _mjx.camlight(m, dynamics.transmission(m, position(m, d))))
 
 
-def accelerate(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    """From the state to the constrained acceleration."""
-    d, rows = constrained(m, position(m, d), softening)
-    d = velocity(m, dynamics.transmission(m, d))
-    d = dynamics.actuation(m, d)
-    d = _acceleration(m, d)
-    return _constrain(m, d, rows)
-
-
-def _observe(m: mjx.Model, d: mjx.Data) -> mjx.Data:
-    """Cameras, lights and sensors, which nothing in the dynamics depends on."""
-    d = _mjx.camlight(m, d)
-    d = _mjx.sensor_pos(m, d)
-    d = _mjx.sensor_vel(m, d)
-    return _mjx.sensor_acc(m, d)
-
-
-def position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
-    """Poses, inertia and tendons: everything the coordinates alone decide."""
-    d = dynamics.kinematics(m, d)
-    d = dynamics.com_pos(m, d)
-    d = dynamics.tendon(m, d)
-    return dynamics.tendon_armature(m, dynamics.mass_matrix(m, d))
-
-
-def constrained(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, Rows]:
-    """Contacts at the poses in `d`, and all constraint rows."""
-    contact = collision.collide(m, d, softening)
-    d = d.tree_replace({"_impl.contact": contact.to_mjx(d._impl.contact)})
-    return d, make_rows(m, d, contact, softening)
-
-
-def velocity(m: mjx.Model, d: mjx.Data) -> mjx.Data:
-    """Passive forces and bias forces at the present velocity."""
-    d = d.tree_replace(
-        {
-            "_impl.actuator_velocity": d._impl.actuator_moment @ d.qvel,
-            "_impl.ten_velocity": d._impl.ten_J @ d.qvel,
-        }
-    )
-    d = dynamics.com_vel(m, d)
-    d = dynamics.passive(m, d)
-    return dynamics.tendon_bias(m, dynamics.bias(m, d))
-
-
-def _acceleration(m: mjx.Model, d: mjx.Data) -> mjx.Data:
-    """All forces but the constraints', and the acceleration they would give."""
-    applied = d.qfrc_applied + _mjx.xfrc_accumulate(m, d)
-    qfrc_smooth = d.qfrc_passive - d.qfrc_bias + d.qfrc_actuator + applied
-    qacc_smooth = solve_spd(d._impl.M, qfrc_smooth)
-    return d.replace(qfrc_smooth=qfrc_smooth, qacc_smooth=qacc_smooth)
-
-
-def _constrain(m: mjx.Model, d: mjx.Data, rows: Rows) -> mjx.Data:
-    """The accelerations that satisfy the constraints, and their forces."""
-    problem = Problem(d._impl.M, d.qfrc_smooth, rows)
-    solution = solve(m, problem, d.qacc_smooth, d.qacc_warmstart)
-    if rows.n and getattr(m.opt, "noslip_iterations", 0):
-        solution = without_slip(m, problem, d._impl.contact.dim, solution)
-    d = d.replace(qacc=solution.qacc, qfrc_constraint=solution.qfrc_constraint)
-    return d.tree_replace(
-        {
-            "_impl.efc_J": rows.J,
-            "_impl.efc_D": rows.D,
-            "_impl.efc_aref": rows.aref,
-            "_impl.efc_pos": rows.pos,
-            "_impl.efc_margin": rows.margin,
-            "_impl.efc_frictionloss": rows.frictionloss,
-            "_impl.efc_force": solution.efc_force,
-            "_impl.solver_niter": jnp.asarray(solution.niter, d._impl.solver_niter.dtype),
-        }
-    )
-
-
 def _contacts(m: mjx.Model, d: mjx.Data, softening: Softening) -> collision.Contact:
     return collision.collide(m, dynamics.kinematics(m, d), softening)
 
 
 def _full_forward(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
-    return _observe(m, accelerate(m, d, softening))
+    return observe(m, accelerate(m, d, softening))
 
 
 def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
