@@ -8,6 +8,8 @@ with _contextlib.redirect_stdout(_io.StringIO()):
     import mujoco.mjx as _mujoco_mjx  # noqa: F401
 
 from softsim.adaptive import Adaptive as Adaptive
+from softsim.bundles import Bundle as Bundle
+from softsim.bundles import bundle as bundle
 from softsim.cache import enable_compile_cache as enable_compile_cache
 from softsim.collision import Contact as Contact
 from softsim.constants import set_const as set_const

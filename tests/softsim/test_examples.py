@@ -11,7 +11,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/derivatives.md", "docs/mechanics.md", "docs/planning.md")
 
 
-MODULES = ("constants", "distance", "mechanics", "names", "planning.closed_loop", "planning.task")
+MODULES = (
+    "bundles",
+    "constants",
+    "distance",
+    "mechanics",
+    "names",
+    "planning.closed_loop",
+    "planning.task",
+)
 
 
 @pytest.mark.slow
