@@ -27,7 +27,7 @@ from mujoco import mjx
 
 import softsim
 from experiments._mjcf import FIELDS, INERTIAL, PER_DOF
-from experiments._sweep import close, find_input, find_name
+from experiments.compare_gradients.inputs import close, find_input, find_name
 from softsim.rotations import quat_exp, quat_mul
 
 Coordinates = Float[Array, " P"] | Float[np.ndarray, " P"]

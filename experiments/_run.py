@@ -195,4 +195,4 @@ def _write_text(file: Path, text: str) -> None:
 def _module() -> str:
     """The module that was started, as a user names it."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec else Path(sys.argv[0]).stem
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import softsim
-from experiments import compare_gradients
-from experiments._sweep import find_input
-from experiments.compare_gradients import Args, make_problem
+from experiments.compare_gradients import __main__ as compare_gradients
+from experiments.compare_gradients.inputs import find_input
+from experiments.compare_gradients.problem import make_problem
+from experiments.compare_gradients.settings import Args
 from tests.experiments.tables import read_csv
 
 SCENE = """

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from experiments._findings import Curve, findings, intervals, jumped, typical_slope, vanished
+from experiments.compare_gradients.findings import (
+    Curve,
+    findings,
+    intervals,
+    jumped,
+    typical_slope,
+    vanished,
+)
 
 X = np.linspace(0.0, 2.0, 41)
 RAMP = Curve(np.maximum(X - 1.0, 0.0), (X > 1.0).astype(float))  # flat, then slope 1

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import mpc
-from experiments.mpc import Args
-from experiments.mpc_findings import Record, compare
-from experiments.mpc_tasks import PROBLEMS, find
+from experiments.mpc import __main__ as mpc
+from experiments.mpc.__main__ import Args
+from experiments.mpc.findings import Record, compare
+from experiments.mpc.tasks import PROBLEMS, find
 
 
 def test_a_finding_says_how_many_steps_the_same_cost_takes() -> None:
@@ -58,5 +58,5 @@ def test_a_task_that_is_none_is_named(name: str) -> None:
 
 
 def test_a_task_of_ones_own_is_found_by_its_module() -> None:
-    assert find("experiments.mpc_tasks:cartpole").horizon == find("cartpole").horizon
+    assert find("experiments.mpc.tasks:cartpole").horizon == find("cartpole").horizon
     assert len(PROBLEMS) == 3

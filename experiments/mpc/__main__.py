@@ -26,8 +26,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 import softsim
 from experiments import _run
-from experiments.mpc_findings import SAMPLING, Method, Record, compare, draw, table
-from experiments.mpc_tasks import PROBLEMS, Problem, find
+from experiments.mpc.findings import SAMPLING, Method, Record, compare, draw, table
+from experiments.mpc.tasks import PROBLEMS, Problem, find
 from softsim import planning
 
 
@@ -39,7 +39,7 @@ class Args:
     """This folder receives metrics.json, mpc.csv and mpc.png."""
     tasks: tuple[str, ...] = tuple(PROBLEMS)
     """These tasks are controlled: cartpole, planar_push, hopper, or module:name of a `Problem` of
-    yours (experiments/mpc_tasks.py says what that is)."""
+    yours (experiments/mpc/tasks.py says what that is)."""
     methods: tuple[Method, ...] = get_args(Method)
     """These planners are compared."""
     rounds: tuple[int, ...] = (1, 2, 3, 4)

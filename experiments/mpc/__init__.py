@@ -1,0 +1,1 @@
+"""Planners in closed loop, gradients against sampling: `python -m experiments.mpc --help`."""
