@@ -23,20 +23,20 @@ class Args:
     """Settings of the examination."""
 
     out: Path = Path("runs/doctor")
-    """folder for metrics.json and findings.csv"""
+    """This folder receives metrics.json and findings.csv."""
     model: Path = MODEL
-    """MJCF file"""
+    """This MJCF file is examined."""
     keyframe: str = ""
-    """the state to examine; default: the first keyframe, or the reference configuration if there is
-    none"""
+    """The state of this keyframe is examined. If it is left out, that of the first one is, or the
+    reference configuration where there is none."""
     steps: int = 0
-    """this many hard steps are taken from there first"""
+    """This many hard steps are taken from there first."""
     preset: Preset = "hard"
-    """softening of the step"""
+    """The step is softened in this way."""
     softness: float = 0.05
-    """soft switches have this width, relative to the shapes"""
+    """Soft switches have this width, relative to the shapes."""
     reach: float = 0.0
-    """soft contacts are felt from this distance, m"""
+    """Soft contacts are felt from this distance on, m."""
 
 
 def softening(args: Args) -> softsim.Softening:

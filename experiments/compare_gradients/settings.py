@@ -19,10 +19,10 @@ class Args:
     model: Path = MODEL
     """This MJCF file is simulated."""
     input: str = ""
-    """This input is swept: qpos:JOINT[i], qvel:JOINT[i], ctrl:ACTUATOR, opt:gravity[i], or any float
-    field of the model, such as geom_friction:GEOM[0], body_mass:BODY, dof_damping:JOINT. If it is
-    left out, the velocity of the first joint is. Quantities that the compiler derives (invweight0,
-    inertia from mass) are not recomputed."""
+    """This input is swept: qpos:JOINT[i], qvel:JOINT[i], ctrl:ACTUATOR, opt:gravity[i], or any
+    float field of the model, such as geom_friction:GEOM[0], body_mass:BODY, dof_damping:JOINT. If
+    it is left out, the velocity of the first joint is swept. Quantities that the compiler derives
+    (invweight0, inertia from mass) are not recomputed."""
     low: float | None = None
     """The sweep starts here. If it is left out, it starts below the model's value, by 1 for
     positions, velocities and controls and by half of the value for all else."""
