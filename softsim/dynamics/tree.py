@@ -104,7 +104,7 @@ def spread(x: Float[Array, "*c n"], table: np.ndarray) -> Float[Array, "*c k"]:
     return jnp.matmul(x, jnp.asarray(table, x.dtype), precision=HIGHEST)
 
 
-def one_hot(index: np.ndarray, size: int) -> np.ndarray:
+def one_hot(index: np.ndarray, size: int | np.integer) -> np.ndarray:
     """Lookup table (size, n): column j has a 1 in row index[j], and is zero where index[j] < 0."""
     return np.asarray(index)[None, :] == np.arange(size)[:, None]
 
