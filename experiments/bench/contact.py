@@ -21,9 +21,9 @@ from typing import Any, Literal, get_args
 import jax
 
 from experiments import _run
-from experiments.bench import contact_checks as checks
-from experiments.bench.contact_cases import CASES, Case
 from softsim.softening import Mode
+from softsim.testing import contact_checks as checks
+from softsim.testing.contact_cases import CASES, Case
 
 NAMES = tuple(case.name for case in CASES)
 Check = Literal["parity", "finite", "gradient", "sweep", "limit"]

@@ -13,8 +13,8 @@ import numpy as np
 
 from experiments import _run
 from experiments._figures import figure
-from experiments.bench.contact_cases import CASES, Case, Poses, random_poses
-from experiments.bench.contact_checks import contacts_of
+from softsim.testing.contact_cases import CASES, Case, Poses, random_poses
+from softsim.testing.contact_checks import contacts_of
 
 # mode, softness, label, colour, line width: the hard line is wide and pale beneath the soft ones
 SETTINGS = (

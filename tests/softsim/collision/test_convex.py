@@ -16,13 +16,13 @@ from mujoco import mjx
 from scipy.spatial.transform import Rotation
 
 import softsim
-from experiments.bench.contact_cases import Poses, exact_distance, model
 from softsim.collision import Hit, collide
 from softsim.collision.convex_convex import nearest_edges
 from softsim.collision.polygon import inradius
 from softsim.collision.separating import Point, placed
 from softsim.collision.shapes import box
 from softsim.softening import Part, Softening
+from softsim.testing.contact_cases import Poses, exact_distance, model
 from tests.softsim.collision.cases import (
     CONVEX_CASES,
     Case,

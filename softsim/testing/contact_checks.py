@@ -12,7 +12,10 @@ import numpy as np
 from mujoco import mjx
 from mujoco.mjx import GeomType
 
-from experiments.bench.contact_cases import (
+from softsim._mjx import geom_groups
+from softsim.collision import PAIRS, Hit, collide, shapes
+from softsim.softening import Mode, Part, Softening
+from softsim.testing.contact_cases import (
     Case,
     Poses,
     exact_distance,
@@ -20,9 +23,6 @@ from experiments.bench.contact_cases import (
     model,
     random_poses,
 )
-from softsim._mjx import geom_groups
-from softsim.collision import PAIRS, Hit, collide, shapes
-from softsim.softening import Mode, Part, Softening
 
 Evaluate = Callable[[np.ndarray, Poses, np.ndarray | float], tuple[np.ndarray, Hit, np.ndarray]]
 
