@@ -49,36 +49,36 @@ def test_metrics_add_up_and_episodes_end() -> None:
         assert not state.done
         state = step(state, jnp.array([0.5]))
         np.testing.assert_allclose(sum(state.metrics.values()), state.reward)
-        assert state.info["steps"] == i + 1
-    assert state.done == 1 and state.info["truncation"] == 1
+        assert state.steps == i + 1
+    assert state.done == 1 and state.truncation == 1
 
 
 def test_an_episode_of_one_step_is_over_and_not_cut() -> None:
     """A critic would else value what follows a throw."""
     env = envs.make("pendulum", episode_length=1)
     state = env.arrive(jax.jit(env.reset)(jax.random.key(0)), jnp.zeros(1), env.blank)
-    assert state.done == 1 and state.info["truncation"] == 0
+    assert state.done == 1 and state.truncation == 0
 
 
 def test_batch_reset_and_reuse() -> None:
     env = envs.make("pendulum", episode_length=2)
     keys = jax.random.split(jax.random.key(0), 3)
     state = jax.jit(jax.vmap(env.reset))(keys)
-    state = state.replace(info=state.info | {"steps": jnp.array([0, 1, 0])})
+    state = state.replace(steps=jnp.array([0, 1, 0]))
     after = jax.jit(jax.vmap(env.step))(state, jnp.zeros((3, 1)))
     new = jax.jit(jax.vmap(lambda s: envs.reset_where_done(env, s)))(after)
     np.testing.assert_array_equal(after.done, [0, 1, 0])
-    np.testing.assert_array_equal(new.info["steps"], [1, 0, 1])
+    np.testing.assert_array_equal(new.steps, [1, 0, 1])
     np.testing.assert_array_equal(new.obs[::2], after.obs[::2])
-    expected = jax.jit(env.reset)(state.info["key"][1])
+    expected = jax.jit(env.reset)(state.key[1])
     np.testing.assert_allclose(new.obs[1], expected.obs)
-    assert (new.info["key"][1] == expected.info["key"]).all()
+    assert (new.key[1] == expected.key).all()
 
 
 def test_randomised_mass_is_drawn_per_episode_and_felt() -> None:
     env = envs.make("pendulum", randomize={"body_mass": envs.scale(0.5, 2.0)})
     states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(1), 4))
-    mass = states.info["model"]["body_mass"][:, 1]
+    mass = states.model["body_mass"][:, 1]
     assert np.unique(np.asarray(mass)).size == 4
     assert ((mass > 0.5) & (mass < 2.0)).all()
     same = states.replace(data=jax.tree.map(lambda x: jnp.stack([x[0]] * 4), states.data))
