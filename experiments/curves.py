@@ -45,7 +45,8 @@ class Log:
             steps = (report.steps - self.last.steps) * len(seeds)
             self.speed = steps / (report.seconds - self.last.seconds)
         if report.iteration:
-            self.tables[PROGRESS].append(when | {"steps_per_s": round(self.speed, 1)} | report.metrics)
+            speed = {"steps_per_s": round(self.speed, 1)}
+            self.tables[PROGRESS].append(when | speed | report.metrics)
         if report.evaluated:
             self.tables[RETURNS] += [
                 when | dict(zip(RETURN, (seed, float(r.mean()), float(r.std()), float(n.mean()))))

@@ -24,6 +24,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import tyro
+from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 import envs
 from envs.mujoco_c import run_episodes
@@ -34,8 +35,8 @@ from softsim import learning
 
 CHECKPOINT = "checkpoint.eqx"
 STARTS = 2**31 - 2  # the random key of the final check: other starts than those of evaluations
-Shac = Annotated[learning.Shac, tyro.conf.subcommand("shac")]
-Apg = Annotated[learning.Apg, tyro.conf.subcommand("apg")]
+Shac = Annotated[learning.Shac, subcommand("shac")]
+Apg = Annotated[learning.Apg, subcommand("apg")]
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,7 @@ def parse(argv: Sequence[str]) -> Args:
         default=Args(env=env, algorithm=presets.find(env).algorithm(algo)),
         description=__doc__,
         prog="python -m experiments.train",
-        config=(
-            tyro.conf.CascadeSubcommandArgs,
-            tyro.conf.OmitArgPrefixes,
-            tyro.conf.OmitSubcommandPrefixes,
-        ),
+        config=(CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes),
     )
 
 
@@ -105,22 +102,12 @@ def start(args: Args) -> tuple[envs.Env, Any]:
     """The environment and the reports to come: all is checked, nothing computed."""
     out = _run.open_folder(args.folder)
     if (out / CHECKPOINT).exists() != args.resume:
-        raise ValueError(
-            f"--resume: no checkpoint in {out}"
-            if args.resume
-            else f"--out {out}: holds a checkpoint; continue it with --resume or choose another"
-        )
+        found = f"--out {out}: holds a checkpoint; continue it with --resume or choose another"
+        raise ValueError(f"--resume: no checkpoint in {out}" if args.resume else found)
     env = envs.make(args.env, **presets.find(args.env).env)
-    reports = learning.train(
-        env,
-        args.algorithm,
-        args.all_seeds,
-        evaluate_every=args.eval_every,
-        episodes=args.eval_envs,
-        checkpoint=out / CHECKPOINT,
-        resume=args.resume,
-    )
-    return env, reports
+    often: Any = {"evaluate_every": args.eval_every, "episodes": args.eval_envs}
+    kept: Any = {"checkpoint": out / CHECKPOINT, "resume": args.resume}
+    return env, learning.train(env, args.algorithm, args.all_seeds, **often, **kept)
 
 
 def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report, Log]:
@@ -189,6 +176,7 @@ def main(args: Args) -> None:
         out / "metrics.json",
         {
             **_run.provenance(args),
+            "algo": args.algo,
             "algorithm": {name: str(value) for name, value in vars(args.algorithm).items()},
             "env_steps_per_seed": report.steps,
             "seconds": report.seconds,

@@ -89,7 +89,7 @@ def read(folder: Path) -> Curves:
     about = {"start": start, "check": metrics.get("check", {}), "command": metrics["command"]}
     about |= {key: metrics[key] for key in ("machine", "versions", "algorithm") if key in metrics}
     settings = metrics["settings"]
-    algo = _label(settings["algo"], metrics["algorithm"]["softness"]) if together else "ppo"
+    algo = _label(metrics["algo"], metrics["algorithm"]["softness"]) if together else "ppo"
     returns = columns.pop("return")
     return Curves(settings["env"], algo, seeds, **columns, returns=returns, about=about)
 

@@ -29,7 +29,7 @@ def describe(env: Any, settings: dict[str, Any]) -> dict[str, str]:
         "dtype": jnp.result_type(float).name,
         "environment": type(env).__name__,
     }
-    for name, value in vars(env).items():
+    for name, value in getattr(env, "__dict__", {}).items():
         arrays = jax.tree.leaves(eqx.filter(value, eqx.is_inexact_array))
         if arrays:
             digest = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in arrays))

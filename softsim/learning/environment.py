@@ -160,8 +160,8 @@ def _check_same(name: str, first: Any, after: Any) -> None:
         }
         for x in (first, after)
     ]
-    alike = jax.tree.structure(first) == jax.tree.structure(after)
-    if not alike:
+    forms: list[Any] = [jax.tree.structure(x) for x in (first, after)]
+    if forms[0] != forms[1]:
         what = ", ".join(sorted(paths[0] ^ paths[1])) or "what is no array"
         raise ValueError(
             f"env: {name}.reset and {name}.step return states that differ in {what}; expected the "

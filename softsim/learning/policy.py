@@ -70,7 +70,13 @@ class Policy(eqx.Module):
         return tuple(layer.out_features for layer in self.actor.net.layers[:-1])
 
     def save(self, path: str | Path) -> Path:
-        """Write the policy to one file, which `load_policy` reads; the suffix is yours."""
+        """Write the policy to one file, which `load_policy` reads; the suffix is yours.
+
+        Raises:
+            ValueError: these are the policies of several seeds at once.
+        """
+        if self.actor.log_std.ndim > 1:
+            raise ValueError("policy: these are several, of several seeds; save them one by one")
         sizes = {
             name: getattr(self, name) for name in ("observation_size", "action_size", "hidden")
         }
@@ -101,6 +107,7 @@ def load_policy(path: str | Path) -> Policy:
         with path.open("rb") as stream:
             if not zipfile.is_zipfile(stream):
                 raise ValueError("it is no archive of arrays")
+            stream.seek(0)
             file = np.load(stream, allow_pickle=False)
             header = json.loads(str(file["header"]))
             if header["format"] != FORMAT:

@@ -159,3 +159,29 @@ def test_every_environment_steps_with_finite_gradients(name: str) -> None:
     assert jax.tree.structure(after) == jax.tree.structure(state)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert shapes(after) == shapes(state)
+
+
+@pytest.mark.slow
+def test_the_doctor_says_what_is_not_finite() -> None:
+    env = envs.make("pendulum")
+    state = jax.jit(env.reset)(jax.random.key(0))
+    assert env.diagnose(state).startswith("Not finite: no stage of the physics.\n\n")
+    fast = state.replace(data=state.data.replace(qvel=jnp.array([1e200])))
+    first, _, report = env.diagnose(fast).split("\n", 2)
+    assert "next state" in first and "next state" in report
+
+
+@pytest.mark.slow
+def test_barkour_sees_and_pays_for_the_last_action() -> None:
+    """It is read from the servos' targets; at the start of an episode it is zero."""
+    env = envs.make("barkour")
+    state = jax.jit(env.reset)(jax.random.key(0))
+    np.testing.assert_allclose(state.obs[-12:], 0.0, atol=1e-12)
+    actions, step = jax.random.uniform(jax.random.key(1), (2, 12)), jax.jit(env.step)
+    last = jnp.zeros(12)
+    for action in actions:
+        state = step(state, action)
+        np.testing.assert_allclose(state.obs[-12:], action, atol=1e-12)
+        change = jnp.sum((action - last) ** 2)
+        np.testing.assert_allclose(state.metrics["smooth"], -0.01 * env.dt * change, rtol=1e-9)
+        last = action

@@ -1,4 +1,4 @@
-"""What training asks of an environment: a class of one's own is enough, and wrong ones are named."""
+"""What training asks of an environment: a class of one's own is enough; wrong ones are named."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ def test_the_cart_is_accepted() -> None:
     check_environment(Cart())
 
 
-def state(obs=jnp.zeros(2), reward=0.0, done=0.0):
-    return lambda *_: State(obs, reward, done)
+def state(obs=(0.0, 0.0), reward=0.0, done=0.0):
+    return lambda *_: State(jnp.asarray(obs), reward, done)
 
 
 class Other(State):
@@ -36,8 +36,8 @@ class Other(State):
         ({"action_size": 0}, r"Mine has no actions \(action_size is 0\)"),
         ({"episode_length": 0}, "Mine.episode_length is 0, expected at least 1 action"),
         ({"reset": lambda s, k: jnp.zeros(2)}, "Mine.reset returned .* without `obs`; return a"),
-        ({"reset": state(obs=jnp.zeros((2, 1)))}, r"obs of Mine.reset is of shape \(2, 1\)"),
-        ({"reset": state(obs=jnp.zeros(2, int))}, "obs of Mine.reset is int64, expected floats"),
+        ({"reset": state(obs=[[0.0], [0.0]])}, r"obs of Mine.reset is of shape \(2, 1\)"),
+        ({"reset": state(obs=(0, 0))}, "obs of Mine.reset is int64, expected floats"),
         ({"step": state(reward=jnp.zeros(1))}, r"reward of Mine.step is of shape \(1,\)"),
         ({"step": state(done=jnp.zeros(1))}, r"done of Mine.step is of shape \(1,\)"),
         ({"step": state(done=0)}, "done of Mine.step is int64 of shape .*expected bool"),
