@@ -18,7 +18,9 @@ DOCS = Path(__file__).parents[3] / "docs"
 @pytest.mark.parametrize("module", ["policy", "shac", "apg"])
 def test_docstring(module: str) -> None:
     flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
-    found = doctest.testmod(importlib.import_module(f"softsim.learning.{module}"), optionflags=flags)
+    found = doctest.testmod(
+        importlib.import_module(f"softsim.learning.{module}"), optionflags=flags
+    )
     assert found.attempted and not found.failed
 
 
@@ -29,7 +31,7 @@ def test_docstring(module: str) -> None:
 def test_page(
     page: str, name: str, goal: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The example that trains, as a script of its own; its last return is what the page promises."""
+    """The example that trains, as a script of its own; it ends as well as the page promises."""
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     (code,) = [block for block in blocks if "learning.train(" in block]
     (tmp_path / "script.py").write_text(code)

@@ -16,9 +16,11 @@ OBS = np.random.default_rng(0).normal(size=(5, 3))
 
 @pytest.fixture(scope="module")
 def policy() -> learning.Policy:
-    new = learning.new_policy(3, 2, (4, 5), key=jax.random.key(0))
-    seen = new.normalizer.update(jnp.array(OBS))
-    return learning.Policy(new.actor, seen)
+    def make(key):
+        new = learning.new_policy(3, 2, (4, 5), key=key)
+        return learning.Policy(new.actor, new.normalizer.update(jnp.array(OBS)))
+
+    return jax.jit(make)(jax.random.key(0))
 
 
 def test_what_is_read_acts_as_what_was_written(policy, tmp_path: Path) -> None:
