@@ -97,13 +97,16 @@ class Env:
     def __init_subclass__(cls) -> None:
         """Make every task a frozen dataclass and a pytree.
 
-        Compared by identity, unlike an `eqx.Module`, so that `jax.jit(env.step)` may hash it.
+        Compared by identity, unlike an `eqx.Module`, so that `jax.jit(env.step)` may hash it. A
+        static field stays static where a task gives it another default.
         """
         dataclasses.dataclass(frozen=True, eq=False)(cls)
-        static = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(cls)}
-        data = [name for name, fixed in static.items() if not fixed]
-        meta = [name for name, fixed in static.items() if fixed]
-        jax.tree_util.register_dataclass(cls, data, meta)
+        kinds = [base for base in cls.__mro__ if dataclasses.is_dataclass(base)]
+        every = [f for base in kinds for f in dataclasses.fields(base)]
+        static = {f.name for f in every if f.metadata.get("static")}
+        names = [f.name for f in dataclasses.fields(cls)]
+        data = [name for name in names if name not in static]
+        jax.tree_util.register_dataclass(cls, data, [name for name in names if name in static])
 
     @classmethod
     def create(

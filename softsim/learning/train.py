@@ -101,7 +101,29 @@ def train(
     """Train a policy, and report after every update.
 
     Everything is checked before anything is computed. The first report is of the untrained policy,
-    so that there are iterations + 1 of them. An example is at the top of `softsim.learning`.
+    so that there are iterations + 1 of them.
+
+    >>> from typing import NamedTuple
+    >>> from softsim import learning
+    >>> class State(NamedTuple):
+    ...     obs: jax.Array
+    ...     reward: jax.Array
+    ...     done: jax.Array
+    >>> class Point:  # it is to go to the origin
+    ...     observation_size, action_size, episode_length = 1, 1, 10
+    ...
+    ...     def reset(self, key):
+    ...         return State(jax.random.uniform(key, (1,)), 0.0, False)
+    ...
+    ...     def step(self, state, action):
+    ...         x = state.obs + 0.2 * action
+    ...         return State(x, -(x[0] ** 2), False)
+    >>> algorithm = learning.Apg(iterations=30, horizon=10, actor_rate=0.02)
+    >>> reports = list(learning.train(Point(), algorithm, seed=0))
+    >>> reports[-1].steps, reports[-1].returns.shape, reports[-1].policy([0.5]).shape
+    (19200, (16,), (1,))
+    >>> bool(reports[-1].returns.mean() > reports[0].returns.mean() / 2)  # they are negative
+    True
 
     Args:
         env: the task: `envs.make("hopper")`, or any class with `reset`, `step`, `observation_size`
@@ -124,6 +146,8 @@ def train(
             checkpoint of something else (what differs is named), or too little disk space.
         DivergedError: a loss or gradient is not finite; the checkpoint holds the last good state.
     """
+    if not isinstance(algorithm, Algorithm):
+        raise ValueError(f"algorithm: got {algorithm!r}, expected one like Shac(...) or Apg(...)")
     check_environment(env)
     algorithm.practice(env, 0)  # refuses what the environment cannot do
     seeds = (seed,) if isinstance(seed, int | np.integer) else tuple(seed)

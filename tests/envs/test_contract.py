@@ -121,7 +121,9 @@ def test_a_task_of_ones_own_is_found_in_the_current_folder(
         f"from {__name__} import Right\nclass Mine(Right):\n    frame_skip: int = 3\nother = 1\n"
     )
     (tmp_path / "broken_tasks.py").write_text("import not_there_at_all\n")
-    assert envs.make("own_tasks:Mine").frame_skip == 3
+    mine = envs.make("own_tasks:Mine")
+    assert mine.frame_skip == 3
+    assert not [x for x in jax.tree.leaves(mine) if isinstance(x, int)]  # nothing of it is traced
     for name, message in (
         ("own_tasks:Other", "'Other' is no class in own_tasks .*there is Right, Mine"),
         ("own_tasks:other", "'other' is no class"),

@@ -166,6 +166,11 @@ def test_bad_arguments_are_refused_before_anything_is_computed(arguments, messag
         learning.train(Cart(), APG, **arguments)
 
 
+def test_an_algorithm_is_settings_and_not_their_class() -> None:
+    with pytest.raises(ValueError, match=r"algorithm: got <class .*expected one like Shac"):
+        learning.train(Cart(), learning.Shac)
+
+
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.touch()
