@@ -40,6 +40,9 @@ FAST_ANT = {
 # Few environments and large steps: on a CPU, many small updates learn more per second than few
 # good ones.
 quick = partial(Shac, num_envs=16, actor_rate=0.02, critic_rate=5e-3, critic_epochs=4)
+# Four steps ahead: over 16, the gradients of different ants hardly agree.
+legged = partial(quick, num_envs=64, horizon=4, hidden=(128, 64, 32), actor_rate=1e-3)
+NEAR, FAR = (Softness("straight_through", reach=reach) for reach in (0.02, 0.05))  # m
 
 
 def throw(reach: float) -> Preset:
@@ -64,56 +67,31 @@ PRESETS: dict[str, Preset] = {
     "cube_toss": throw(reach=0.01),
     "billiard": throw(reach=0.1),
     "planar_push": Preset(
-        shac=quick(
-            iterations=200, actor_rate=0.01, softness=Softness("straight_through", reach=0.02)
-        ),
-        apg=Apg(softness=Softness("straight_through", reach=0.02)),
+        shac=quick(iterations=200, actor_rate=0.01, softness=NEAR), apg=Apg(softness=NEAR)
     ),
-    "finger_turn": Preset(
-        shac=Shac(softness=Softness("straight_through", reach=0.05)),
-        apg=Apg(softness=Softness("straight_through", reach=0.05)),
-    ),
+    "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
+    # half a second ahead, and gently: large steps saturate the actions of a first great leap
     "hopper": Preset(
         FAST,
-        # half a second ahead, and gently: large steps saturate the actions of a first great leap
         quick(
             iterations=400,
             horizon=64,
-            actor_rate=1e-3,
-            critic_rate=2e-3,
             discount=0.995,
             init_std=0.5,
+            actor_rate=1e-3,
+            critic_rate=2e-3,
         ),
     ),
     "walker2d": untried(FAST, (128, 64, 32)),
+    # little noise, which costs more here than it explores; short episodes, because a robot on its
+    # back would teach for the rest of a long one
     "half_cheetah": Preset(
-        # few steps ahead and little noise, which costs more here than it explores; short
-        # episodes, because a robot on its back would teach for the rest of a long one
-        shac=quick(
-            iterations=1200,
-            num_envs=64,
-            horizon=4,
-            hidden=(128, 64, 32),
-            actor_rate=1e-3,
-            discount=0.95,
-            init_std=0.1,
-            episode=150,
-        ),
+        shac=legged(iterations=1200, discount=0.95, init_std=0.1, episode=150),
         apg=Apg(hidden=(128, 64, 32)),
     ),
     "ant": Preset(
         FAST_ANT,
-        # four steps ahead: over 16, the gradients of different environments hardly agree
-        quick(
-            iterations=1400,
-            num_envs=64,
-            horizon=4,
-            hidden=(128, 64, 32),
-            actor_rate=1e-3,
-            discount=0.97,
-            init_std=0.2,
-            episode=100,
-        ),
+        legged(iterations=1400, discount=0.97, init_std=0.2, episode=100),
         Apg(hidden=(128, 64, 32)),
     ),
     "humanoid": untried({"options": {"integrator": "implicitfast"}}, (256, 128)),

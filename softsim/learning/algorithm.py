@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from softsim.learning.checks import POSITIVE, Rule, check, whole
-from softsim.learning.environment import Environment, Randomizable, Softenable, episode_limit
+from softsim.learning.environment import Environment, episode_limit
 from softsim.learning.softness import Softness
 
 WIDTHS = Rule(
@@ -48,7 +48,11 @@ class Algorithm(ABC):
         counts = dict.fromkeys(("iterations", "num_envs", "horizon"), whole(1))
         reals = dict.fromkeys(("actor_rate", "max_norm", "init_std"), POSITIVE)
         soft = Rule(lambda x: isinstance(x, Softness), "a softsim.learning.Softness")
-        check(self, counts | reals | {"hidden": WIDTHS, "softness": soft})
+        check(
+            f"{type(self).__name__}.",
+            vars(self),
+            counts | reals | {"hidden": WIDTHS, "softness": soft},
+        )
         for leaf, share in self.randomize.items():
             if not 0 < share < 1:
                 raise ValueError(
@@ -65,19 +69,19 @@ class Algorithm(ABC):
         """Actions after which an episode of training is cut short."""
         return episode_limit(env)
 
-    def practice(self, env: Environment, iteration: Int[Array, ""] | int) -> Any:
+    def practice(self, env: Any, iteration: Int[Array, ""] | int) -> Any:
         """The environment that an update sees: softened, its model varied.
 
         Raises:
             ValueError: the environment can be neither softened nor varied, or has no such leaf.
         """
-        if isinstance(env, Softenable):
+        if hasattr(env, "with_softening"):
             env = env.with_softening(self.softness.at(iteration, self.iterations))
         elif self.softness != Softness():
             raise ValueError(f"softness: {_lacks(env, 'with_softening(softening)')}")
         if not self.randomize:
             return env
-        if not isinstance(env, Randomizable):
+        if not hasattr(env, "with_randomization"):
             raise ValueError(f"randomize: {_lacks(env, 'with_randomization(draws)')}")
         return env.with_randomization({k: factors(share) for k, share in self.randomize.items()})
 

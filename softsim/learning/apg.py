@@ -42,7 +42,7 @@ class Apg(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, {"truncate": optional(whole(1, "action"))})
+        check("Apg.", vars(self), {"truncate": optional(whole(1, "action"))})
 
     def init(self, env: Environment, key: PRNGKeyArray) -> "TrainState":
         """A policy that knows nothing, and environments at the start of an episode."""

@@ -42,15 +42,12 @@ def one_of(names: tuple[str, ...]) -> Rule:
     return Rule(lambda x: x in names, f"one of {', '.join(names)}")
 
 
-def check(settings: Any, rules: Mapping[str, Rule]) -> None:
-    """Test fields of a dataclass.
+def check(owner: str, settings: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Test settings of an owner, such as the fields of a dataclass.
 
     Raises:
         ValueError: names the field, its value and what was expected.
     """
     for name, rule in rules.items():
-        value = getattr(settings, name)
-        if not rule.passes(value):
-            raise ValueError(
-                f"{type(settings).__name__}.{name}: got {value!r}, expected {rule.expected}"
-            )
+        if not rule.passes(settings[name]):
+            raise ValueError(f"{owner}{name}: got {settings[name]!r}, expected {rule.expected}")

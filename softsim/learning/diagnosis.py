@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from softsim.learning.algorithm import Algorithm
-from softsim.learning.environment import Diagnosable, Environment
+from softsim.learning.environment import Environment
 from softsim.learning.rollouts import Running, ending, renew
 
 
@@ -30,7 +30,7 @@ def diagnose(algorithm: Algorithm, env: Environment, state: Any) -> str:
             continue
         step, index, what, before = found
         place = f"seed {seed}, environment {index}, step {step}: {what} is not finite."
-        return place + (f" {soft.diagnose(before)}" if isinstance(soft, Diagnosable) else "")
+        return place + (f" {soft.diagnose(before)}" if hasattr(soft, "diagnose") else "")
     return (
         "Every step and its derivative are finite on their own: their product over the horizon, or "
         "the critic, overflowed. A shorter horizon or smaller rates help."

@@ -3,7 +3,7 @@
 `envs.Env` has them, and so has a class of thirty lines of your own (see docs/training.md).
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,10 @@ class Environment(Protocol):
     """A task: pure functions of one environment, which training maps over batches by `jax.vmap`.
 
     `episode_length`, the actions after which an episode is cut short, is read where an environment
-    has it, and is 1000 otherwise: an environment need not count its steps itself.
+    has it, and is 1000 otherwise: an environment need not count its steps itself. Three methods are
+    called where there is one: `with_softening(softsim.Softening)` and `with_randomization(draws)`,
+    functions of (key, value) by leaf, return the same environment with these; `diagnose(state)`
+    returns a report, as text, on the step from a state.
 
     Attributes:
         observation_size: the numbers in an observation.
@@ -65,30 +68,6 @@ class Environment(Protocol):
 
     def step(self, state: Any, action: Float[Array, " nu"]) -> Any:
         """The state one action later: the same pytree, with the same shapes and dtypes."""
-
-
-@runtime_checkable
-class Softenable(Protocol):
-    """An environment whose physics can be softened."""
-
-    def with_softening(self, softening: Any) -> Any:
-        """The same environment with another `softsim.Softening`."""
-
-
-@runtime_checkable
-class Randomizable(Protocol):
-    """An environment whose model can vary from episode to episode."""
-
-    def with_randomization(self, randomize: dict[str, Any]) -> Any:
-        """The same environment with leaves drawn at every reset, by functions of (key, value)."""
-
-
-@runtime_checkable
-class Diagnosable(Protocol):
-    """An environment that can say what is wrong with the derivative of a step."""
-
-    def diagnose(self, state: Any) -> str:
-        """A report on the step from `state`."""
 
 
 def episode_limit(env: Environment) -> int:

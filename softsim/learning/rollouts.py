@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 import softsim
 from softsim.learning.environment import (
     Environment,
-    Softenable,
     arrays,
     episode_limit,
 )
@@ -125,7 +124,7 @@ class Score(NamedTuple):
     length: Int[Array, " N"]
 
 
-def evaluate(env: Environment, policy: Policy, keys: PRNGKeyArray) -> Score:
+def evaluate(env: Any, policy: Policy, keys: PRNGKeyArray) -> Score:
     """Episodes of the most likely actions, one per key, without softening.
 
     Args:
@@ -136,7 +135,7 @@ def evaluate(env: Environment, policy: Policy, keys: PRNGKeyArray) -> Score:
     Returns:
         `returns` (N,), sums of rewards, and `length` (N,), actions.
     """
-    if isinstance(env, Softenable):
+    if hasattr(env, "with_softening"):
         env = env.with_softening(softsim.Softening.hard())
     limit = episode_limit(env)
     start = jax.vmap(lambda key: arrays(env.reset(key)))(keys)

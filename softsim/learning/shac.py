@@ -71,7 +71,11 @@ class Shac(Algorithm):
         shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
         rules = {"critic_rate": POSITIVE, "fading": NOT_NEGATIVE}
         rules |= {"episode": optional(whole(2, "actions"))}
-        check(self, counts | shares | rules | {"estimator": one_of(get_args(Estimator))})
+        check(
+            "Shac.",
+            vars(self),
+            counts | shares | rules | {"estimator": one_of(get_args(Estimator))},
+        )
         if self.steps_per_update < self.critic_batches:
             raise ValueError(
                 f"Shac.num_envs * horizon: got {self.steps_per_update} steps per update, expected "

@@ -30,7 +30,7 @@ class Softness:
 
     def __post_init__(self) -> None:
         rules = {"softening": one_of(get_args(Name)), "softness": POSITIVE}
-        check(self, rules | {"reach": NOT_NEGATIVE, "anneal": PART})
+        check("Softness.", vars(self), rules | {"reach": NOT_NEGATIVE, "anneal": PART})
 
     def at(self, iteration: Int[Array, ""] | int, iterations: int) -> softsim.Softening:
         """The softening at an iteration of `iterations`; annealing never recompiles."""

@@ -186,7 +186,7 @@ class _Run:
     best_return: Any = None
 
     def __post_init__(self) -> None:
-        check(self, {"evaluate_every": whole(1), "episodes": whole(1)})
+        check("", vars(self), {"evaluate_every": whole(1), "episodes": whole(1)})
         for seed in self.seeds or (None,):
             if not isinstance(seed, int | np.integer) or not 0 <= seed < STARTS:
                 raise ValueError(f"seed: got {seed!r}, expected whole numbers from 0 to 2^31 - 2")
@@ -203,13 +203,9 @@ class _Run:
         self._evaluate = eqx.filter_jit(eqx.filter_vmap(score, in_axes=(None, each, None)))
         self.about = files.describe(
             self.env,
-            {"algorithm": type(self.algorithm).__name__}
-            | vars(self.algorithm)
-            | {
-                "seed": self.seeds,
-                "evaluate_every": self.evaluate_every,
-                "episodes": self.episodes,
-            },
+            {"algorithm": type(self.algorithm).__name__, "seed": self.seeds}
+            | {name: getattr(self, name) for name in ("evaluate_every", "episodes")}
+            | vars(self.algorithm),
         )
         self._first = eqx.filter_jit(self._start)
         if self.path is not None:
