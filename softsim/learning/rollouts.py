@@ -55,9 +55,8 @@ class Ending(NamedTuple):
 
 
 def begin(env: Environment, key: PRNGKeyArray) -> Running:
-    """The start of an episode."""
-    following = jax.random.fold_in(key, 0)
-    return Running(arrays(env.reset(key)), following, jnp.zeros((), int))
+    """The start of an episode; the key of the next follows from its own, as in `jax.random.split`."""
+    return Running(arrays(env.reset(key)), jax.random.fold_in(key, 0), jnp.zeros((), int))
 
 
 def ending(state: Any, steps: Int[Array, ""], limit: int) -> Ending:

@@ -34,7 +34,7 @@ class DivergedError(ValueError):
         self.diagnosis = diagnosis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """Where a training stands.
 
@@ -63,9 +63,10 @@ class Report:
     lengths: Int[np.ndarray, "*seeds episodes"]
     evaluated: bool
     best_return: Float[np.ndarray, "*seeds"]
-    policies: Policy
-    """of every seed; every leaf has a leading axis of seeds"""
-    best_policies: Policy
+    policies: Policy = field(repr=False)
+    """of all seeds: every leaf has a leading axis of them"""
+    best_policies: Policy = field(repr=False)
+    """the same, of the best evaluations"""
 
     @property
     def reward(self) -> float:
