@@ -55,7 +55,7 @@ class Ending(NamedTuple):
 
 
 def begin(env: Environment, key: PRNGKeyArray) -> Running:
-    """The start of an episode; the key of the next follows from its own, as in `jax.random.split`."""
+    """The start of an episode; the key of the next follows from its own, as by splitting it."""
     return Running(arrays(env.reset(key)), jax.random.fold_in(key, 0), jnp.zeros((), int))
 
 
