@@ -105,6 +105,7 @@ def trained() -> tuple:
     return config, env, eqx.filter_jit(config.init)(env, jax.random.PRNGKey(0))
 
 
+@pytest.mark.slow
 def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> None:
     """Both are unbiased where advantages are whole returns of the piece (lambda = 1).
 
