@@ -23,12 +23,7 @@ from softsim.learning.rollouts import Path, Running, begin, unroll
 
 @dataclass(frozen=True)
 class Apg(Algorithm):
-    """Analytic policy gradient: descend the loss of whole episodes, through the physics.
-
-    >>> Apg(truncate=0)
-    Traceback (most recent call last):
-    ValueError: Apg.truncate: got 0, expected a whole number of at least 1 action, or None
-    """
+    """Analytic policy gradient: descend the loss of whole episodes, through the physics."""
 
     iterations: int = 300
     """The policy is updated this many times; at least 1."""

@@ -33,12 +33,7 @@ Estimator = Literal["first", "zeroth", "mixed"]
 
 @dataclass(frozen=True)
 class Shac(Algorithm):
-    """Short-horizon actor-critic: policy gradients through a few steps of physics at a time.
-
-    >>> Shac(horizon=0)
-    Traceback (most recent call last):
-    ValueError: Shac.horizon: got 0, expected a whole number of at least 1
-    """
+    """Short-horizon actor-critic: policy gradients through a few steps of physics at a time."""
 
     episode: int | None = None
     """Actions after which an episode is cut short in training, at least 2; None: as long as it is.
