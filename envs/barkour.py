@@ -12,6 +12,7 @@ from envs.base import Env
 from softsim.rotations import quat_conj, quat_rotate
 
 STANDING = (0.0, 0.5, 1.0) * 4  # rad: abduction, hip, knee of every leg
+SWING = 0.3  # rad, of the servos' targets by an action of 1
 HEIGHT = 0.21  # m, of the chassis when standing
 
 
@@ -56,15 +57,17 @@ class Barkour(Env):
     def start(self, key):
         noise = jax.random.uniform(key, (12,), minval=-0.05, maxval=0.05)
         base = jnp.array([0.0, 0.0, HEIGHT, 1.0, 0.0, 0.0, 0.0])
-        return self.blank.replace(qpos=jnp.concatenate([base, jnp.array(STANDING) + noise]))
+        standing = jnp.array(STANDING)
+        return self.blank.replace(qpos=jnp.concatenate([base, standing + noise]), ctrl=standing)
 
     def act(self, data, action, info):
-        return data.replace(ctrl=jnp.array(STANDING) + 0.3 * action)
+        return data.replace(ctrl=jnp.array(STANDING) + SWING * action)
 
     def observe(self, data, info):
         joints = data.qpos[7:] - jnp.array(STANDING)
         down = _into_body(data.qpos[3:7], jnp.array([0.0, 0.0, -1.0]))
-        seen = (data.qvel[3:6], down, info["command"], joints, data.qvel[6:] / 10, info["action"])
+        last = _action(data.ctrl)
+        seen = (data.qvel[3:6], down, info["command"], joints, data.qvel[6:] / 10, last)
         return jnp.concatenate(seen)
 
     def reward(self, before, action, after, info):
@@ -72,7 +75,7 @@ class Barkour(Env):
         spin = after.qvel[3:6]
         tilt = _into_body(after.qpos[3:7], jnp.array([0.0, 0.0, 1.0]))[:2]
         error = info["command"] - jnp.stack([velocity[0], velocity[1], spin[2]])
-        change = action - info["action"]
+        change = action - _action(before.ctrl)
         effort = self._torque(after)
         terms = {
             "velocity": 1.5 * jnp.exp(-error[:2] @ error[:2] / 0.25),
@@ -98,6 +101,11 @@ class Barkour(Env):
             gain * data.ctrl + bias[:, 1] * data.qpos[7:][order] + bias[:, 2] * data.qvel[6:][order]
         )
         return jnp.clip(force, *self.model.actuator_forcerange.T)
+
+
+def _action(ctrl):
+    """The action that gave these targets of the servos."""
+    return (ctrl - jnp.array(STANDING)) / SWING
 
 
 def _into_body(quat, vector):

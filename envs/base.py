@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mujoco import mjx
 
 import softsim
@@ -37,11 +37,13 @@ class State(eqx.Module):
         reward: of the last step.
         done: 1.0 where the episode ended with the last step, else 0.0.
         metrics: the terms of the reward by name; they add up to `reward`.
-        info: `steps` taken in this episode; `truncation`, 1.0 where only the time limit ended it
-            (never in episodes of one step, which are whole);
-            `margin`, how far it is from failing; `action`, the last; `key`, for the next episode;
-            `model`, the randomised leaves of the model; and what the task draws for an episode,
-            such as a target.
+        info: what the task draws for an episode, such as a target, by name.
+        steps: actions taken in this episode.
+        truncation: 1.0 where only the time limit ended it (never in episodes of one step, which are
+            whole).
+        margin: how far it is from failing.
+        key: for the next episode.
+        model: the randomised leaves of the model, by name.
     """
 
     data: mjx.Data
@@ -50,6 +52,11 @@ class State(eqx.Module):
     done: Float[Array, ""]
     metrics: dict[str, Float[Array, ""]]
     info: Info
+    steps: Int[Array, ""]
+    truncation: Float[Array, ""]
+    margin: Float[Array, ""]
+    key: PRNGKeyArray
+    model: dict[str, Array]
 
     def replace(self, **changes: Any) -> "State":
         """A copy with other values in some fields."""
@@ -90,13 +97,16 @@ class Env:
     def __init_subclass__(cls) -> None:
         """Make every task a frozen dataclass and a pytree.
 
-        Compared by identity, unlike an `eqx.Module`, so that `jax.jit(env.step)` may hash it.
+        Compared by identity, unlike an `eqx.Module`, so that `jax.jit(env.step)` may hash it. A
+        static field stays static where a task gives it another default.
         """
         dataclasses.dataclass(frozen=True, eq=False)(cls)
-        static = {f.name: bool(f.metadata.get("static")) for f in dataclasses.fields(cls)}
-        data = [name for name, fixed in static.items() if not fixed]
-        meta = [name for name, fixed in static.items() if fixed]
-        jax.tree_util.register_dataclass(cls, data, meta)
+        kinds = [base for base in cls.__mro__ if dataclasses.is_dataclass(base)]
+        every = [f for base in kinds for f in dataclasses.fields(base)]
+        static = {f.name for f in every if f.metadata.get("static")}
+        names = [f.name for f in dataclasses.fields(cls)]
+        data = [name for name in names if name not in static]
+        jax.tree_util.register_dataclass(cls, data, [name for name in names if name in static])
 
     @classmethod
     def create(
@@ -216,19 +226,27 @@ class Env:
             leaves = {name: getattr(drawn, name) for name in DERIVED} | leaves
         action = jnp.zeros(self.action_size)
         info = self.task(for_task)
-        info |= {"steps": jnp.zeros((), int), "truncation": jnp.zeros(()), "action": action}
-        info |= {"key": following, "model": leaves}
         env = self._with(leaves)
         data = env.finish(env.start(for_start))
-        info["margin"] = env.margin(data)
         terms = jax.eval_shape(lambda d: env.reward(d, action, d, info), data)
-        metrics = {name: jnp.zeros(()) for name in terms}
         zero = jnp.zeros(())
-        return State(data, env.observe(data, info), zero, zero, metrics, info)
+        return State(
+            data=data,
+            obs=env.observe(data, info),
+            reward=zero,
+            done=zero,
+            metrics={name: zero for name in terms},
+            info=info,
+            steps=jnp.zeros((), int),
+            truncation=zero,
+            margin=env.margin(data),
+            key=following,
+            model=leaves,
+        )
 
     def step(self, state: State, action: Float[Array, " nu"]) -> State:
         """The state one action, `dt` seconds, later."""
-        env = self._with(state.info["model"])
+        env = self._with(state.model)
         data = env.act(state.data, action, state.info)
         ctrl = jnp.broadcast_to(data.ctrl, (self.frame_skip, data.ctrl.size))
         data, _ = softsim.rollout(
@@ -242,17 +260,28 @@ class Env:
         terms = self.reward(state.data, action, data, state.info)
         # one dtype, weak types too, as those of `reset`: else a second step compiles again
         metrics = {k: jnp.asarray(term, data.qpos.dtype) for k, term in terms.items()}
-        steps = state.info["steps"] + 1
+        steps = state.steps + 1
         ended = self.terminated(data)
         # an episode of one action is over by itself: nothing follows that a critic could value
         over = (steps >= self.episode_length) & ~ended
         truncated = over & (self.episode_length > 1)
-        info = state.info | {"steps": steps, "action": action}
-        info["truncation"] = truncated.astype(data.qpos.dtype)
-        info["margin"] = self.margin(data)
-        done = (ended | over).astype(data.qpos.dtype)
-        reward = jnp.sum(jnp.stack(list(metrics.values())))
-        return State(data, self.observe(data, info), reward, done, metrics, info)
+        return state.replace(
+            data=data,
+            obs=self.observe(data, state.info),
+            reward=jnp.sum(jnp.stack(list(metrics.values()))),
+            done=(ended | over).astype(data.qpos.dtype),
+            metrics=metrics,
+            steps=steps,
+            truncation=truncated.astype(data.qpos.dtype),
+            margin=self.margin(data),
+        )
+
+    def diagnose(self, state: State) -> str:
+        """The gradient doctor's report on a step from `state`; what is not finite comes first."""
+        model = self.model.tree_replace(state.model)
+        report = softsim.check_gradients(model, state.data, self.softening)
+        bad = [f"{f.stage} by {f.wrt}" for f in report.findings if f.verdict == "not finite"]
+        return f"Not finite: {', '.join(bad) or 'no stage of the physics'}.\n\n{report}"
 
     def with_softening(self: Self, softening: softsim.Softening) -> Self:
         """The same environment with another softening."""
@@ -278,17 +307,15 @@ class Env:
 
 
 def reset_where_done(env: Env, state: State) -> State:
-    """Begin a new episode where the last has ended; `reward`, `done` and `metrics` are kept.
+    """Begin a new episode where the last has ended.
 
-    The observation becomes that of the new episode; take the last one from `state` before.
+    `reward`, `done`, `truncation` and `metrics` stay those of the last. The observation
+    becomes that of the new episode; take the last one from `state` before.
     """
-    fresh = env.reset(state.info["key"])
-    ended = state.done > 0
-    chosen = lambda a, b: jnp.where(ended, a, b)
-    info = jax.tree.map(chosen, fresh.info, state.info)
-    info["truncation"] = state.info["truncation"]
-    data = jax.tree.map(chosen, fresh.data, state.data)
-    return state.replace(data=data, obs=chosen(fresh.obs, state.obs), info=info)
+    fresh = env.reset(state.key)
+    kept = ("reward", "done", "metrics", "truncation")
+    fresh = fresh.replace(**{name: getattr(state, name) for name in kept})
+    return jax.tree.map(lambda new, old: jnp.where(state.done > 0, new, old), fresh, state)
 
 
 def get_leaf(model: mjx.Model, path: str) -> Array:

@@ -49,7 +49,7 @@ class BraxEnv(Base):
 
 def _to_brax(state: State, info: dict, metrics: dict) -> BraxState:
     """Our whole state is Brax's `pipeline_state`; Brax's wrappers keep their own in the rest."""
-    failed = state.done * (1.0 - state.info["truncation"])
+    failed = state.done * (1.0 - state.truncation)
     # an episode counts its steps itself; here Brax does, and may reset to any earlier state
-    ours = state.replace(info=state.info | {"steps": jnp.zeros_like(state.info["steps"])})
+    ours = state.replace(steps=jnp.zeros_like(state.steps))
     return BraxState(ours, ours.obs, ours.reward, failed, metrics | ours.metrics, info)

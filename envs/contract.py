@@ -25,7 +25,6 @@ REQUIRED = {
     "observe": "observe(self, data, info) -> a 1-d array of what the policy sees",
     "reward": "reward(self, before, action, after, info) -> a dict of the reward's terms by name",
 }
-RESERVED = ("steps", "truncation", "action", "key", "model", "margin")  # of info
 LISTED = 5  # names in a message; the others are counted
 
 
@@ -80,8 +79,6 @@ def check_task(env: "Env") -> None:
         action = jnp.zeros(size)
         data = _data(env, "start", env.start(key))
         info = _info(env, env.task(key))
-        info |= {"steps": jnp.zeros((), int), "truncation": jnp.zeros(()), "action": action}
-        info |= {"key": key, "model": {}, "margin": jnp.ones(())}
         before = _data(env, "finish", env.finish(data))
         first = _observation(env, env.observe(before, info))
         after = _data(env, "act", env.act(before, action, info))
@@ -140,11 +137,6 @@ def _info(env: "Env", got: Any) -> dict[str, Any]:
             '{"target": ...}'
         )
     for name, value in got.items():
-        if name in RESERVED:
-            raise ValueError(
-                f"{where}: {name!r} is an entry of info that every task has; take another name "
-                f"than {', '.join(RESERVED)}"
-            )
         bad = [leaf for leaf in jax.tree.leaves(value) if not _is_number(leaf)]
         if bad:
             raise ValueError(f"{where}: {name!r} holds {_describe(bad[0])}, expected arrays")

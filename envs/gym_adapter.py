@@ -46,7 +46,7 @@ class GymEnv(gymnasium.Env):
         if self._state is None:
             raise RuntimeError("step before reset")
         self._state = state = self._step(self._state, np.asarray(action, state_dtype(self._state)))
-        truncated = bool(state.info["truncation"])
+        truncated = bool(state.truncation)
         terminated = bool(state.done) and not truncated
         metrics = {name: float(value) for name, value in state.metrics.items()}
         return _obs(state), float(state.reward), terminated, truncated, metrics
@@ -85,7 +85,7 @@ class GymVectorEnv(VectorEnv):
             raise RuntimeError("step before reset")
         after, self._state = self._step(self._state, np.asarray(actions, state_dtype(self._state)))
         done = np.asarray(after.done) > 0
-        truncated = np.asarray(after.info["truncation"]) > 0
+        truncated = np.asarray(after.truncation) > 0
         info = {name: np.asarray(value) for name, value in after.metrics.items()}
         if done.any():
             info |= {"final_obs": _obs(after), "_final_obs": done}

@@ -71,8 +71,7 @@ def _compile(env: Env, restore: Callable[[list[Array]], Policy]) -> Programs:
         return decide(restore(policy), env.reset(key))
 
     def kept(key: PRNGKeyArray) -> tuple[State, Array]:
-        state = env.reset(key)
-        return state, state.info["action"]
+        return env.reset(key), jax.numpy.zeros(env.action_size)
 
     structure = jax.tree.structure(jax.eval_shape(kept, jax.random.key(0)))
 

@@ -34,14 +34,15 @@ from softsim.cache import enable_compile_cache
 Args = TypeVar("Args")
 
 
-def launch(args_type: type[Args], main: Callable[[Args], None], description: str) -> None:
-    """Run an experiment from the command line.
+def launch(args_type: Callable[..., Args], main: Callable[[Args], None], description: str) -> None:
+    """Run an experiment from the command line; `args_type` may be a function that parses it.
 
     Reads the arguments, switches the compile cache on, and turns bad input into one line on stderr
     (exit status 2) and Ctrl-C into exit status 130.
     """
     try:
-        args = tyro.cli(args_type, description=description, prog=f"python -m {_module()}")
+        options: dict[str, Any] = {"description": description, "prog": f"python -m {_module()}"}
+        args = tyro.cli(args_type, **options) if isinstance(args_type, type) else args_type()
         enable_compile_cache()
         main(args)
     except (ValueError, OSError) as error:

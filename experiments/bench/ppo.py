@@ -2,7 +2,7 @@
 
 Needs Brax: `pip install 'softsim[brax]'`. Writes returns.csv (the columns of
 `experiments.train`; other seeds that it holds are kept) and metrics.json. The physics is that of
-`experiments/_presets.py`, so that both algorithms learn the same task. Time, of the wall and of the
+`experiments/presets.py`, so that both algorithms learn the same task. Time, of the wall and of the
 processor, is that of training alone, the first epoch's compilation included.
 """
 
@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 
 import envs
-from experiments import _run
-from experiments._presets import defaults
-from experiments.shac import Shac
+from experiments import _run, presets
 
 
 @dataclass(frozen=True)
@@ -150,13 +148,13 @@ def main(args: Args) -> None:
     """Train every seed and write the tables."""
     if importlib.util.find_spec("brax") is None:
         raise ValueError("the peer is Brax's PPO: pip install 'softsim[brax]'")
-    settings, own, _ = defaults(args.env, "shac")
+    preset = presets.find(args.env)
     out = _run.open_folder(args.out)
-    env = envs.make(args.env, **settings)
+    env = envs.make(args.env, **preset.env)
     seeds = range(args.seed, args.seed + args.seeds)
     rows = [row for row in earlier(out / "returns.csv") if row["seed"] not in seeds]
     for seed in seeds:
-        rows += train(args, env, own.get("hidden", Shac.hidden), seed)
+        rows += train(args, env, preset.shac.hidden, seed)
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         _run.write_csv(out / "returns.csv", columns)
         done = {row["seed"] for row in rows}

@@ -26,7 +26,7 @@ import numpy as np
 
 from experiments import _run
 from experiments._figures import figure
-from experiments._training_figures import limits
+from experiments.curves import limits
 
 RESULTS = Path(__file__).parent / "results"
 AXES = {"env_steps": "environment steps", "cpu_seconds": "s of one processor, per seed"}
@@ -89,7 +89,7 @@ def read(folder: Path) -> Curves:
     about = {"start": start, "check": metrics.get("check", {}), "command": metrics["command"]}
     about |= {key: metrics[key] for key in ("machine", "versions", "algorithm") if key in metrics}
     settings = metrics["settings"]
-    algo = _label(settings["algo"], metrics["algorithm"]["softness"]) if together else "ppo"
+    algo = _label(metrics["algo"], metrics["algorithm"]["softness"]) if together else "ppo"
     returns = columns.pop("return")
     return Curves(settings["env"], algo, seeds, **columns, returns=returns, about=about)
 
@@ -103,7 +103,9 @@ def without_start(times: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _label(algo: str, softness: str) -> str:
     """shac, the softening's name, and its reach where it has one."""
-    preset, reach = (re.search(rf"{name}='?([\w.]+)", softness) for name in ("preset", "reach"))
+    preset, reach = (
+        re.search(rf"{name}='?([\w.]+)", softness) for name in ("(?:softening|preset)", "reach")
+    )
     assert preset and reach
     far = f", reach {reach[1]} m" if preset[1] != "hard" and float(reach[1]) else ""
     return f"{algo} {preset[1].replace('_', '-')}{far}"

@@ -1,6 +1,6 @@
 """Where the time of a SHAC update goes: physics, its derivative, the critic.
 
-Every part is compiled on its own, with the defaults of `experiments/_presets.py`; then they take
+Every part is compiled on its own, with the presets of `experiments/presets.py`; then they take
 turns, and the fastest of several runs counts. Writes training_cost_ENV.json.
 """
 
@@ -14,10 +14,9 @@ import equinox as eqx
 import jax
 
 import envs
-from experiments import _run, shac
-from experiments._rollouts import unroll
-from experiments.train import Args as TrainArgs
-from experiments.train import configure
+from experiments import _run, presets
+from softsim.learning.rollouts import unroll
+from softsim.learning.shac import first_order
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -55,17 +54,15 @@ def seconds(
 
 def main(args: Args) -> None:
     """Time the parts and write the table."""
-    settings, config = configure(TrainArgs(env=args.env))
-    env = envs.make(args.env, **settings)
-    env = config.practice(env, 0)
-    state = eqx.filter_jit(shac.init)(config, env, jax.random.PRNGKey(0))
-    noise = shac.draw(config, env, state)[2]
+    preset = presets.find(args.env)
+    config = preset.shac
+    env = config.practice(envs.make(args.env, **preset.env), 0)
+    state = eqx.filter_jit(config.init)(env, jax.random.PRNGKey(0))
+    noise = config.draw(env, state)[2]
     parts: dict[str, Callable[[Any], Any]] = {
-        "simulate": lambda s: unroll(env, s.policy, s.env_state, noise),
-        "simulate and differentiate": lambda s: shac.first_order(
-            config, env, s, s.env_state, noise
-        ),
-        "whole update": lambda s: shac.update(config, env, s),
+        "simulate": lambda s: unroll(env, s.policy, s.env_state, noise, config.limit(env)),
+        "simulate and differentiate": lambda s: first_order(config, env, s, s.env_state, noise),
+        "whole update": lambda s: config.update(env, s),
     }
     timed = seconds(parts, args.repeats, state)
     steps = config.steps_per_update

@@ -49,36 +49,36 @@ def test_metrics_add_up_and_episodes_end() -> None:
         assert not state.done
         state = step(state, jnp.array([0.5]))
         np.testing.assert_allclose(sum(state.metrics.values()), state.reward)
-        assert state.info["steps"] == i + 1
-    assert state.done == 1 and state.info["truncation"] == 1
+        assert state.steps == i + 1
+    assert state.done == 1 and state.truncation == 1
 
 
 def test_an_episode_of_one_step_is_over_and_not_cut() -> None:
     """A critic would else value what follows a throw."""
     env = envs.make("pendulum", episode_length=1)
     state = env.arrive(jax.jit(env.reset)(jax.random.key(0)), jnp.zeros(1), env.blank)
-    assert state.done == 1 and state.info["truncation"] == 0
+    assert state.done == 1 and state.truncation == 0
 
 
 def test_batch_reset_and_reuse() -> None:
     env = envs.make("pendulum", episode_length=2)
     keys = jax.random.split(jax.random.key(0), 3)
     state = jax.jit(jax.vmap(env.reset))(keys)
-    state = state.replace(info=state.info | {"steps": jnp.array([0, 1, 0])})
+    state = state.replace(steps=jnp.array([0, 1, 0]))
     after = jax.jit(jax.vmap(env.step))(state, jnp.zeros((3, 1)))
     new = jax.jit(jax.vmap(lambda s: envs.reset_where_done(env, s)))(after)
     np.testing.assert_array_equal(after.done, [0, 1, 0])
-    np.testing.assert_array_equal(new.info["steps"], [1, 0, 1])
+    np.testing.assert_array_equal(new.steps, [1, 0, 1])
     np.testing.assert_array_equal(new.obs[::2], after.obs[::2])
-    expected = jax.jit(env.reset)(state.info["key"][1])
+    expected = jax.jit(env.reset)(state.key[1])
     np.testing.assert_allclose(new.obs[1], expected.obs)
-    assert (new.info["key"][1] == expected.info["key"]).all()
+    assert (new.key[1] == expected.key).all()
 
 
 def test_randomised_mass_is_drawn_per_episode_and_felt() -> None:
     env = envs.make("pendulum", randomize={"body_mass": envs.scale(0.5, 2.0)})
     states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(1), 4))
-    mass = states.info["model"]["body_mass"][:, 1]
+    mass = states.model["body_mass"][:, 1]
     assert np.unique(np.asarray(mass)).size == 4
     assert ((mass > 0.5) & (mass < 2.0)).all()
     same = states.replace(data=jax.tree.map(lambda x: jnp.stack([x[0]] * 4), states.data))
@@ -159,3 +159,29 @@ def test_every_environment_steps_with_finite_gradients(name: str) -> None:
     assert jax.tree.structure(after) == jax.tree.structure(state)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert shapes(after) == shapes(state)
+
+
+@pytest.mark.slow
+def test_the_doctor_says_what_is_not_finite() -> None:
+    env = envs.make("pendulum")
+    state = jax.jit(env.reset)(jax.random.key(0))
+    assert env.diagnose(state).startswith("Not finite: no stage of the physics.\n\n")
+    fast = state.replace(data=state.data.replace(qvel=jnp.array([1e200])))
+    first, _, report = env.diagnose(fast).split("\n", 2)
+    assert "next state" in first and "next state" in report
+
+
+@pytest.mark.slow
+def test_barkour_sees_and_pays_for_the_last_action() -> None:
+    """It is read from the servos' targets; at the start of an episode it is zero."""
+    env = envs.make("barkour")
+    state = jax.jit(env.reset)(jax.random.key(0))
+    np.testing.assert_allclose(state.obs[-12:], 0.0, atol=1e-12)
+    actions, step = jax.random.uniform(jax.random.key(1), (2, 12)), jax.jit(env.step)
+    last = jnp.zeros(12)
+    for action in actions:
+        state = step(state, action)
+        np.testing.assert_allclose(state.obs[-12:], action, atol=1e-12)
+        change = jnp.sum((action - last) ** 2)
+        np.testing.assert_allclose(state.metrics["smooth"], -0.01 * env.dt * change, rtol=1e-9)
+        last = action

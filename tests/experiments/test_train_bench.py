@@ -21,8 +21,8 @@ def finished(folder: Path, algo: str, returns: list[list[float]], seconds: np.nd
     write_csv(folder / "returns.csv", dict(zip(names, zip(*rows))))
     metrics = {"settings": {"env": "cartpole"}, "command": "python"}
     if algo != "ppo":
-        metrics["settings"]["algo"] = algo
-        metrics["algorithm"] = {"softness": "Softness(preset='straight_through', reach=0.05)"}
+        metrics["algo"] = algo
+        metrics["algorithm"] = {"softness": "Softness(softening='straight_through', reach=0.05)"}
         metrics["check"] = {"softsim": [10.0], "mujoco_c": [9.0], "mujoco_c_published": [8.0]}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder

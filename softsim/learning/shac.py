@@ -9,11 +9,9 @@ First-order gradients through stiff contact can be worse than none, so the estim
 `first` (through the physics), `zeroth` (score function, needs no derivative of the physics), or
 `mixed`, their combination weighted by inverse variance (as in Suh et al., "Do differentiable
 simulators give better policy gradients?", ICML 2022, without their bound on the bias).
-
-Run it with `python -m experiments.train --algo shac`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -23,94 +21,131 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import softjax_ops as sj
-from envs import Env, State
-from experiments._networks import Actor, Critic, Normalizer, Policy
-from experiments._practice import Randomize, check_randomize, practice
-from experiments._rollouts import Path, unroll
-from experiments._softness import Softness
+from softsim.learning.algorithm import Algorithm
+from softsim.learning.checks import NOT_NEGATIVE, POSITIVE, SHARE, check, one_of, optional, whole
+from softsim.learning.environment import Environment, episode_limit
+from softsim.learning.networks import Actor, Critic, Normalizer
+from softsim.learning.policy import Policy, new_policy
+from softsim.learning.rollouts import Path, Running, begin, unroll
 
 Estimator = Literal["first", "zeroth", "mixed"]
 
 
 @dataclass(frozen=True)
-class Shac:
-    """Settings of SHAC."""
+class Shac(Algorithm):
+    """Short-horizon actor-critic: policy gradients through a few steps of physics at a time."""
 
-    iterations: int = 500
-    """updates of the policy"""
-    num_envs: int = 64
-    """environments at once"""
-    horizon: int = 32
-    """steps per update and environment"""
     episode: int | None = None
-    """steps after which an episode is cut short in training; default: as long as it is. What has
-    fallen and cannot rise begins anew sooner"""
-    hidden: tuple[int, ...] = (64, 64)
-    """widths of both networks"""
-    actor_rate: float = 2e-3
-    """learning rate of the policy's Adam at the start; it falls linearly to 1 % of that"""
+    """Actions after which an episode is cut short in training, at least 2; None: as long as it is.
+    What has fallen and cannot rise begins anew sooner."""
     critic_rate: float = 2e-3
-    """learning rate of the critic's Adam at the start; it falls linearly to 1 % of that"""
+    """Learning rate of the critic's Adam at the start, above 0; it falls linearly to 1 % of it."""
     discount: float = 0.99
-    """a reward one step later counts this much less"""
+    """A reward one action later counts this much less, as a factor from 0 to 1."""
     td_lambda: float = 0.95
-    """of the critic's targets"""
+    """Share of what followed, beside the critic's own value, in the critic's targets; 0 to 1."""
     critic_epochs: int = 16
-    """passes over the collected steps per update"""
+    """The critic passes over the steps of an update this many times; at least 1."""
     critic_batches: int = 4
-    """batches per pass"""
+    """A pass is split into this many batches; at least 1, at most num_envs * horizon."""
     target_keep: float = 0.2
-    """share of the target critic that an update keeps"""
+    """Share of the target critic that an update keeps; 0 to 1."""
     fading: float = 0.1
-    """of survival: width in which the end of an episode by failure is smoothed, in the derivative
-    only and in units of the environment's margin; 0: failing has no derivative"""
-    max_norm: float = 1.0
-    """the gradient of the policy is shortened to this length"""
-    init_std: float = 0.37
-    """deviation of actions before tanh, at first"""
+    """Width in which the end of an episode by failure is smoothed, in the derivative only and in
+    units of the environment's margin; at least 0; at 0 failing has no derivative."""
     estimator: Estimator = "first"
-    """of the policy gradient"""
+    """How the gradient of the policy is estimated: first (through the physics), zeroth (no
+    derivative of the physics), mixed."""
     groups: int = 8
-    """of environments, whose gradients give the variances that `mixed` needs"""
-    softness: Softness = field(default_factory=Softness)
-    """of the physics that is differentiated"""
-    randomize: Randomize = ()
-    """leaves of the model, and by what share they vary from episode to episode in training"""
+    """The estimator `mixed` takes variances over this many groups of environments, at least 2 that
+    divide num_envs."""
 
     def __post_init__(self) -> None:
-        if self.estimator not in get_args(Estimator):
-            names = ", ".join(get_args(Estimator))
-            raise ValueError(f"--estimator {self.estimator}: expected one of {names}")
-        for name in ("iterations", "num_envs", "horizon", "groups", "actor_rate", "critic_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
-                )
-        check_randomize(self.randomize)
-        if self.episode is not None and self.episode < 2:
-            raise ValueError(f"episode: got {self.episode}, expected at least 2 steps")
+        super().__post_init__()
+        counts = dict.fromkeys(("critic_epochs", "critic_batches", "groups"), whole(1))
+        shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
+        rules = {"critic_rate": POSITIVE, "fading": NOT_NEGATIVE}
+        rules |= {"episode": optional(whole(2, "actions"))}
+        check(
+            "Shac.",
+            vars(self),
+            counts | shares | rules | {"estimator": one_of(get_args(Estimator))},
+        )
         if self.steps_per_update < self.critic_batches:
             raise ValueError(
-                f"num_envs * horizon: got {self.steps_per_update} steps per update, expected at "
-                f"least {self.critic_batches}, one for each batch of the critic"
+                f"Shac.num_envs * horizon: got {self.steps_per_update} steps per update, expected "
+                f"at least critic_batches, {self.critic_batches}"
             )
-        if not self.fading >= 0:
-            raise ValueError(f"fading: got {self.fading}, expected at least 0")
         if self.estimator == "mixed" and (self.groups < 2 or self.num_envs % self.groups):
             raise ValueError(
-                f"groups: got {self.groups}, expected at least 2 that divide {self.num_envs} "
-                "environments"
+                f"Shac.groups: got {self.groups}, expected at least 2 that divide num_envs, "
+                f"{self.num_envs}"
             )
 
-    @property
-    def steps_per_update(self) -> int:
-        """Environment steps of one update."""
-        return self.num_envs * self.horizon
+    def limit(self, env: Environment) -> int:
+        """Actions after which an episode of training is cut short."""
+        return min(self.episode or episode_limit(env), episode_limit(env))
 
-    def practice(self, env: Env, iteration: Int[Array, ""] | int) -> Env:
-        """The environment that an update sees."""
-        softening = self.softness.at(iteration, self.iterations)
-        return practice(env, softening, self.randomize, self.episode)
+    def init(self, env: Environment, key: PRNGKeyArray) -> "TrainState":
+        """A policy that knows nothing, and environments at the start of an episode.
+
+        They count as if in the middle of episodes, so that they are not all cut short together.
+        """
+        key, for_actor, for_critic, for_envs, for_age = jax.random.split(key, 5)
+        obs = env.observation_size
+        policy = new_policy(obs, env.action_size, self.hidden, self.init_std, key=for_actor)
+        critic = Critic(obs, self.hidden, for_critic)
+        learned = lambda tree: eqx.filter(tree, eqx.is_inexact_array)
+        env = self.practice(env, 0)
+        starts = jax.vmap(lambda key: begin(env, key))(jax.random.split(for_envs, self.num_envs))
+        age = jax.random.randint(for_age, (self.num_envs,), 0, self.limit(env))
+        return TrainState(
+            policy.actor,
+            critic,
+            critic,
+            self.optimizer(self.actor_rate).init(learned(policy.actor)),
+            self.optimizer(self.critic_rate).init(learned(critic)),
+            policy.normalizer,
+            eqx.tree_at(lambda s: s.steps, starts, age.astype(int)),
+            key,
+            jnp.zeros((), int),
+        )
+
+    def update(
+        self, env: Environment, state: "TrainState"
+    ) -> tuple["TrainState", dict[str, Array]]:
+        """One piece of every environment, one step of the actor, an approach of the critic."""
+        key, for_batches, noise = self.draw(env, state)
+        env = self.practice(env, state.iteration)
+        gradient, path, env_state, share = policy_gradient(self, env, state, noise)
+
+        change, actor_opt = self.optimizer(self.actor_rate).update(gradient, state.actor_opt)
+        targets = td_lambda(self, value_after(state, path), path)
+        critic, critic_opt, critic_loss = fit(
+            self, self.optimizer(self.critic_rate), state.critic, state.critic_opt,
+            state.normalizer(path.obs), targets, for_batches,
+        )  # fmt: skip
+        keep = self.target_keep
+        target = jax.tree.map(lambda t, c: keep * t + (1 - keep) * c, state.target, critic)
+        metrics = {
+            "reward": path.reward.mean(),
+            "critic_loss": critic_loss,
+            "grad_norm": optax.tree.norm(gradient),
+            "first_order_share": share,
+            "std": jnp.exp(state.actor.log_std).mean(),
+        }
+        following = TrainState(
+            eqx.apply_updates(state.actor, change),
+            critic,
+            target,
+            actor_opt,
+            critic_opt,
+            state.normalizer.update(path.obs),
+            env_state,
+            key,
+            state.iteration + 1,
+        )
+        return following, metrics
 
 
 class TrainState(eqx.Module):
@@ -122,7 +157,7 @@ class TrainState(eqx.Module):
     actor_opt: optax.OptState
     critic_opt: optax.OptState
     normalizer: Normalizer
-    env_state: State
+    env_state: Running
     key: PRNGKeyArray
     iteration: Int[Array, ""]
 
@@ -132,100 +167,17 @@ class TrainState(eqx.Module):
         return Policy(self.actor, self.normalizer)
 
 
-def optimizers(config: Shac) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Of the actor and of the critic."""
-    rates = (
-        optax.linear_schedule(rate, 0.01 * rate, config.iterations)
-        for rate in (config.actor_rate, config.critic_rate)
-    )
-    actor, critic = (
-        optax.chain(optax.clip_by_global_norm(config.max_norm), optax.adam(rate, 0.7, 0.95))
-        for rate in rates
-    )
-    return actor, critic
-
-
-def init(config: Shac, env: Env, key: PRNGKeyArray) -> TrainState:
-    """A policy that knows nothing, and environments at the start of an episode."""
-    key, for_actor, for_critic, for_envs, for_age = jax.random.split(key, 5)
-    obs = env.observation_size
-    actor = Actor(obs, env.action_size, config.hidden, config.init_std, for_actor)
-    critic = Critic(obs, config.hidden, for_critic)
-    actor_opt, critic_opt = optimizers(config)
-    env = config.practice(env, 0)
-    starts = jax.vmap(env.reset)(jax.random.split(for_envs, config.num_envs))
-    # as if in the middle of episodes, so that they do not all end together
-    age = jax.random.randint(for_age, (config.num_envs,), 0, env.episode_length)
-    starts = starts.replace(info=starts.info | {"steps": age.astype(int)})
-    return TrainState(
-        actor,
-        critic,
-        critic,
-        actor_opt.init(eqx.filter(actor, eqx.is_inexact_array)),
-        critic_opt.init(eqx.filter(critic, eqx.is_inexact_array)),
-        Normalizer(obs),
-        starts,
-        key,
-        jnp.zeros((), int),
-    )
-
-
-def draw(
-    config: Shac, env: Env, state: TrainState
-) -> tuple[PRNGKeyArray, PRNGKeyArray, Float[Array, "T N nu"]]:
-    """All randomness of an update: the next key, one for the update, and noise for the actions."""
-    key, other, for_noise = jax.random.split(state.key, 3)
-    shape = (config.horizon, config.num_envs, env.action_size)
-    return key, other, jax.random.normal(for_noise, shape)
-
-
-def update(config: Shac, env: Env, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
-    """One piece of every environment, one step of the actor, an approach of the critic."""
-    key, for_batches, noise = draw(config, env, state)
-    env = config.practice(env, state.iteration)
-    gradient, path, env_state, share = policy_gradient(config, env, state, noise)
-
-    actor_opt, critic_opt = optimizers(config)
-    change, actor_state = actor_opt.update(gradient, state.actor_opt)
-    targets = td_lambda(config, value_after(state, path), path)
-    critic, critic_state, critic_loss = fit(
-        config, critic_opt, state.critic, state.critic_opt, state.normalizer(path.obs), targets,
-        for_batches,
-    )  # fmt: skip
-    keep = config.target_keep
-    target = jax.tree.map(lambda t, c: keep * t + (1 - keep) * c, state.target, critic)
-    metrics = {
-        "reward": path.reward.mean(),
-        "critic_loss": critic_loss,
-        "grad_norm": optax.tree.norm(gradient),
-        "first_order_share": share,
-        "std": jnp.exp(state.actor.log_std).mean(),
-    }
-    following = TrainState(
-        eqx.apply_updates(state.actor, change),
-        critic,
-        target,
-        actor_state,
-        critic_state,
-        state.normalizer.update(path.obs),
-        env_state,
-        key,
-        state.iteration + 1,
-    )
-    return following, metrics
-
-
 class Piece(NamedTuple):
     """Gradient of the loss by one estimator, and the steps it was computed from."""
 
     gradient: Actor
     path: Path
-    env_state: State
+    env_state: Running
 
 
 def policy_gradient(
-    config: Shac, env: Env, state: TrainState, noise: Float[Array, "T N nu"]
-) -> tuple[Actor, Path, State, Float[Array, ""]]:
+    config: Shac, env: Environment, state: TrainState, noise: Float[Array, "T N nu"]
+) -> tuple[Actor, Path, Running, Float[Array, ""]]:
     """The gradient by the chosen estimator, the path, where it ended, and the first-order share."""
     if config.estimator == "first":
         return *first_order(config, env, state, state.env_state, noise), jnp.ones(())
@@ -237,7 +189,7 @@ def policy_gradient(
     start = jax.tree.map(lambda x: split(x, 0), state.env_state)
     noise = jnp.moveaxis(split(noise, 1), 1, 0)
 
-    def both(start: State, noise: Array) -> tuple[Actor, Piece]:
+    def both(start: Running, noise: Array) -> tuple[Actor, Piece]:
         piece = first_order(config, env, state, start, noise)
         return score_gradient(config, state, piece.path), piece
 
@@ -257,12 +209,12 @@ def variance(gradients: Actor) -> Float[Array, ""]:
 
 
 def first_order(
-    config: Shac, env: Env, state: TrainState, start: State, noise: Float[Array, "T N nu"]
+    config: Shac, env: Environment, state: TrainState, start: Running, noise: Float[Array, "T N nu"]
 ) -> Piece:
     """The derivative of the return through the physics and the target critic."""
 
-    def loss(actor: Actor) -> tuple[Float[Array, ""], tuple[State, Path]]:
-        end, path = unroll(env, Policy(actor, state.normalizer), start, noise)
+    def loss(actor: Actor) -> tuple[Float[Array, ""], tuple[Running, Path]]:
+        end, path = unroll(env, Policy(actor, state.normalizer), start, noise, config.limit(env))
         gained = objective(config, path, value_after(state, path))
         return -gained - survival(config, state, path), (end, path)
 
@@ -271,10 +223,10 @@ def first_order(
 
 
 def zeroth_order(
-    config: Shac, env: Env, state: TrainState, start: State, noise: Float[Array, "T N nu"]
+    config: Shac, env: Environment, state: TrainState, start: Running, noise: Float[Array, "T N nu"]
 ) -> Piece:
     """The score-function gradient: no derivative of the physics."""
-    end, path = unroll(env, state.policy, start, noise)
+    end, path = unroll(env, state.policy, start, noise, config.limit(env))
     return Piece(score_gradient(config, state, path), path, end)
 
 

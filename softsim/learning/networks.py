@@ -93,13 +93,3 @@ class Normalizer(eqx.Module):
         spread += delta**2 * self.count * n / total
         fields = lambda x: (x.count, x.mean, x.spread)
         return eqx.tree_at(fields, self, (total, self.mean + delta * n / total, spread))
-
-
-class Policy(eqx.Module):
-    """An actor and the statistics of what it has seen: observations in, actions out."""
-
-    actor: Actor
-    normalizer: Normalizer
-
-    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, " nu"]:
-        return self.actor(self.normalizer(obs))

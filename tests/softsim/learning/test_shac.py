@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import envs
-from experiments import apg, shac
-from experiments._networks import Normalizer
-from experiments._rollouts import Path, evaluate
-from experiments._softness import Softness
+from softsim import learning
+from softsim.learning import shac
+from softsim.learning.apg import first_episode
+from softsim.learning.networks import Normalizer
+from softsim.learning.rollouts import Path
+from tests.softsim.learning.cart import Cart
 
 rng = np.random.default_rng(0)
 
@@ -34,7 +36,7 @@ def path(
     )
 
 
-CONFIG = shac.Shac(discount=0.9, td_lambda=0.7)
+CONFIG = learning.Shac(discount=0.9, td_lambda=0.7)
 
 
 def test_discount_begins_anew_with_an_episode() -> None:
@@ -69,12 +71,12 @@ def test_failing_costs_what_would_have_followed(trained: tuple) -> None:
     critic = jax.tree.map(jnp.zeros_like, state.target)  # values nothing, but for its bias
     critic = eqx.tree_at(lambda c: c.net.layers[-1].bias, critic, jnp.array([5.0]))
     state = eqx.tree_at(lambda s: s.target, state, critic)
-    p = path([0, 1, 0], margin=[0.05, -0.02, 0.5])._replace(final_obs=jnp.zeros((3, 1, 3)))
+    p = path([0, 1, 0], margin=[0.05, -0.02, 0.5])._replace(final_obs=jnp.zeros((3, 1, 2)))
 
     def lost(margin):
         return shac.survival(config, state, p._replace(margin=margin))
 
-    value, slope = jax.value_and_grad(lost)(p.margin)
+    value, slope = jax.jit(jax.value_and_grad(lost))(p.margin)
     assert value == 0
     # the reward of step 1 is at stake in step 0, the critic's value where a piece ends
     stake = jnp.array([0.9 * max(float(p.reward[1, 0]), 0.0), 0.81 * 5.0, 0.9 * 5.0])
@@ -95,11 +97,12 @@ def test_normalizer_merges_batches() -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple:
-    """An update of a small problem by `first`, and its state before."""
-    config = shac.Shac(num_envs=256, horizon=4, hidden=(8,), estimator="mixed", groups=4)
-    env = envs.make("pendulum", episode_length=3)
-    state = shac.init(config, env, jax.random.PRNGKey(0))
-    return config, env, state
+    """A small problem, and the state before its first update."""
+    config = learning.Shac(
+        num_envs=256, horizon=4, hidden=(8,), estimator="mixed", groups=4, episode=3
+    )
+    env = Cart()
+    return config, env, eqx.filter_jit(config.init)(env, jax.random.PRNGKey(0))
 
 
 @pytest.mark.slow
@@ -132,56 +135,21 @@ def test_zeroth_and_first_order_estimate_the_same_gradient(trained: tuple) -> No
 @pytest.mark.slow
 def test_mixed_is_between_and_prefers_the_smaller_variance(trained: tuple) -> None:
     config, env, state = trained
-    _, metrics = eqx.filter_jit(shac.update)(config, env, state)
+    _, metrics = eqx.filter_jit(config.update)(env, state)
     assert 0.9 < metrics["first_order_share"] < 1  # smooth physics: the first order has less noise
-
-
-def test_annealing_ends_at_its_share() -> None:
-    soft = Softness("soft", softness=0.1, reach=0.2, anneal=0.1)
-    at = lambda i: soft.at(jnp.array(i), 100)
-    np.testing.assert_allclose([at(0).reach, at(100).reach], [0.2, 0.02], rtol=1e-6)
-    np.testing.assert_allclose(at(50).collision.softness, 0.1 * 0.1**0.5, rtol=1e-6)
-
-
-def test_episodes_may_be_shorter_in_training() -> None:
-    env = envs.make("pendulum")
-    assert shac.Shac().practice(env, 0).episode_length == env.episode_length
-    short = shac.Shac(episode=2).practice(env, 0)
-    state = short.reset(jax.random.key(0))
-    for truncated in (0.0, 1.0):
-        state = short.step(state, jnp.zeros(1))
-        assert state.done == state.info["truncation"] == truncated
-    with pytest.raises(ValueError, match="episode: got 1"):
-        shac.Shac(episode=1)
 
 
 def test_apg_sums_the_first_episode_only() -> None:
     p = path([0, 1, 0, 0])
-    np.testing.assert_allclose(apg.first_episode(p), [p.reward[0, 0] + p.reward[1, 0]])
+    np.testing.assert_allclose(first_episode(p), [p.reward[0, 0] + p.reward[1, 0]])
 
 
-@pytest.mark.slow
-def test_evaluation_ends_with_the_episode(trained: tuple) -> None:
-    _, env, state = trained
-    keys = jax.random.split(jax.random.key(0), 3)
-    score = jax.jit(lambda keys: evaluate(env, state.policy, keys))(keys)
-    np.testing.assert_array_equal(score.length, 3)
-    one, step = jax.jit(env.reset)(keys[1]), jax.jit(env.step)
-    total = 0.0
-    for _ in range(3):
-        one = step(one, state.policy(one.obs))
-        total += one.reward
-    np.testing.assert_allclose(score.returns[1], total)
+def test_an_episode_of_training_is_the_shorter_of_both_limits() -> None:
+    assert [learning.Shac(episode=n).limit(Cart()) for n in (None, 2, 99)] == [30, 2, 30]
 
 
 @pytest.mark.slow
 def test_shac_learns_the_pendulum() -> None:
-    config = shac.Shac(num_envs=32, horizon=16, iterations=150)
-    env = envs.make("pendulum")
-    state = shac.init(config, env, jax.random.PRNGKey(0))
-    update = eqx.filter_jit(shac.update)
-    for _ in range(config.iterations):
-        state, _ = update(config, env, state)
-    keys = jax.random.split(jax.random.key(0), 8)
-    score = eqx.filter_jit(evaluate)(env, state.policy, keys)
-    assert score.returns.mean() > 130
+    config = learning.Shac(num_envs=32, horizon=16, iterations=150)
+    reports = learning.train(envs.make("pendulum"), config, evaluate_every=150, episodes=8)
+    assert list(reports)[-1].returns.mean() > 130

@@ -1,0 +1,131 @@
+"""The settings of training, environment by environment: the one place for defaults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import envs
+from softsim.learning import Apg, Shac, Softness
+
+ALGORITHMS = ("shac", "apg")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How an environment is made, and what each algorithm does on it."""
+
+    env: Mapping[str, Any] = field(default_factory=dict)
+    """settings of `envs.make`"""
+    shac: Shac = field(default_factory=Shac)
+    apg: Apg = field(default_factory=Apg)
+
+    def algorithm(self, name: str) -> Shac | Apg:
+        """The settings of an algorithm by its name."""
+        return getattr(self, name)
+
+    def published(self) -> dict[str, Any] | None:
+        """The settings without those of faster physics; None if there is none."""
+        plain = {k: v for k, v in self.env.items() if k not in ("options", "frame_skip")}
+        return None if plain == self.env else plain
+
+
+# Physics that trains faster than the published one: Euler-type steps of 4 ms for RK4 of 2 ms.
+# The final scores are taken on the published model too.
+FAST = {"options": {"integrator": "implicitfast", "timestep": 0.004}, "frame_skip": 2}
+FAST_ANT = {
+    "options": {"integrator": "implicitfast", "timestep": 0.01},
+    "observe_contacts": False,
+}
+# Few environments and large steps: on a CPU, many small updates learn more per second than few
+# good ones.
+quick = partial(Shac, num_envs=16, actor_rate=0.02, critic_rate=5e-3, critic_epochs=4)
+# Four steps ahead: over 16, the gradients of different ants hardly agree.
+legged = partial(quick, num_envs=64, horizon=4, hidden=(128, 64, 32), actor_rate=1e-3)
+NEAR, FAR = (Softness("straight_through", reach=reach) for reach in (0.02, 0.05))  # m
+
+
+def throw(reach: float) -> Preset:
+    """Episodes of one action, whose contacts are felt from `reach` m."""
+    common: dict[str, Any] = {"horizon": 1, "num_envs": 32, "iterations": 300, "init_std": 0.2}
+    common["softness"] = Softness("straight_through", reach=reach)
+    return Preset(shac=Shac(**common), apg=Apg(**common))
+
+
+def untried(env: Mapping[str, Any], hidden: tuple[int, ...]) -> Preset:
+    """Locomotion that nobody has trained yet: guesses."""
+    common: dict[str, Any] = {"iterations": 1500, "hidden": hidden}
+    return Preset(env, Shac(**common), Apg(**common))
+
+
+PRESETS: dict[str, Preset] = {
+    "pendulum": Preset(shac=Shac(iterations=200), apg=Apg(horizon=200, truncate=50)),
+    "cartpole": Preset(
+        shac=quick(iterations=400, discount=0.98), apg=Apg(horizon=240, truncate=60)
+    ),
+    "ball_toss": throw(reach=0.0),
+    "cube_toss": throw(reach=0.01),
+    "billiard": throw(reach=0.1),
+    "planar_push": Preset(
+        shac=quick(iterations=200, actor_rate=0.01, softness=NEAR), apg=Apg(softness=NEAR)
+    ),
+    "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
+    # half a second ahead, and gently: large steps saturate the actions of a first great leap
+    "hopper": Preset(
+        FAST,
+        quick(
+            iterations=400,
+            horizon=64,
+            discount=0.995,
+            init_std=0.5,
+            actor_rate=1e-3,
+            critic_rate=2e-3,
+        ),
+    ),
+    "walker2d": untried(FAST, (128, 64, 32)),
+    # little noise, which costs more here than it explores; short episodes, because a robot on its
+    # back would teach for the rest of a long one
+    "half_cheetah": Preset(
+        shac=legged(iterations=1200, discount=0.95, init_std=0.1, episode=150),
+        apg=Apg(hidden=(128, 64, 32)),
+    ),
+    "ant": Preset(
+        FAST_ANT,
+        legged(iterations=1400, discount=0.97, init_std=0.2, episode=100),
+        Apg(hidden=(128, 64, 32)),
+    ),
+    "humanoid": untried({"options": {"integrator": "implicitfast"}}, (256, 128)),
+    "barkour": untried({}, (128, 64, 32)),
+}
+
+
+def find(env: str) -> Preset:
+    """The preset of an environment; a task of your own has the defaults of every class.
+
+    Raises:
+        ValueError: no such environment; lists those there are.
+    """
+    envs.find(env)
+    return PRESETS.get(env, Preset())
+
+
+def chosen(argv: Sequence[str]) -> tuple[list[str], str, str]:
+    """What a command line asks for: its words, environment and algorithm (by default SHAC).
+
+    `--algo NAME` among the words is another way to say the sub-command NAME.
+
+    Raises:
+        ValueError: no such algorithm; lists those there are.
+    """
+    words = list(argv)
+    if "--algo" in words[:-1]:
+        at = words.index("--algo")
+        name = words[at + 1]
+        if name not in ALGORITHMS:
+            raise ValueError(f"--algo {name}: there are {', '.join(ALGORITHMS)}")
+        words = [name, *words[:at], *words[at + 2 :]]
+    pairs = [tuple(word.split("=", 1)) for word in words if "=" in word]
+    pairs += zip(["", *words], words)
+    env = next((value for flag, value in pairs if flag == "--env"), "cartpole")
+    names = [word for flag, word in pairs if word in ALGORITHMS and flag not in ("--env", "--out")]
+    return words, env, (names or ["shac"])[0]
