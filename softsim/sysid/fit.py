@@ -85,16 +85,14 @@ class Fit:
         return to_mujoco(self.given, leaves)
 
     def errors(self, model: mujoco.MjModel | None = None) -> Float[np.ndarray, "n 2"]:
-        """Mean distance (m) and turn (degrees) from each fitted recording, predicted from its start.
+        """Mean distance (m) and turn (degrees) from each recording, predicted from its start.
 
         Args:
             model: another model than the fitted one.
         """
         return judge(model or self.model, self.tracks, self.problem.backward)
 
-    def to_mjcf(
-        self, path: str | Path, source: str | Path | mujoco.MjSpec | None = None
-    ) -> None:
+    def to_mjcf(self, path: str | Path, source: str | Path | mujoco.MjSpec | None = None) -> None:
         """Write the fitted model as an MJCF file.
 
         Args:
@@ -133,7 +131,9 @@ class Fit:
             rows.append((label, f"{start:.4g}", f"{value:.4g}", f"{low:.4g} to {high:.4g}", unit))
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines += ["  ".join(x.ljust(w) for x, w in zip(row, widths)).rstrip() for row in rows]
-        before, after = (np.median(self.errors(model), axis=0) for model in (self.given, self.model))
+        before, after = (
+            np.median(self.errors(model), axis=0) for model in (self.given, self.model)
+        )
         lines += ["", "Median error of a recording predicted from its first row: " + ", ".join(
             f"{name} {scale * old:.3g} {unit} as given, {scale * new:.3g} {unit} fitted"
             for name, scale, unit, old, new in zip(

@@ -1,7 +1,8 @@
 """Fit the parameters of a model to recordings of its motion."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import mujoco
@@ -24,12 +25,7 @@ def identify(
     mj_model: mujoco.MjModel,
     recordings: Sequence[Recording],
     parameters: Sequence[str],
-    *,
-    start: Mapping[str, float] | None = None,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
-    prior: Mapping[str, float] | None = None,
-    default_prior: float = 1.0,
-    settings: Settings | None = None,
+    **settings: Any,
 ) -> Fit:
     """The parameters of a model with which it moves as recorded, and how sure they are.
 
@@ -60,21 +56,14 @@ def identify(
             Joints: damping, armature, frictionloss, stiffness. Actuators: gain, gear, kp, kv. The
             world: gravity, tilt, length_scale. Or a float field that MJCF holds, as
             FIELD:ELEMENT[i]. docs/sysid.md says what each is.
-        start: values to start from instead of the model's, for parameters of one number.
-        bounds: intervals that values stay within.
-        prior: standard deviation of a parameter about its start, relative for positive ones.
-        default_prior: that of all others: 1 is a factor of e. It decides only what the data leave
-            open.
-        settings: how the fit is done; None for `Settings()`.
+        settings: fields of `Settings` by name, such as `start={"damping:elbow": 0.1}` where the
+            model's damping is 0, `bounds={"mass:forearm": (0.5, 1)}` or `window=50`.
 
     Raises:
         ValueError: a name is unknown, a recording does not belong to the model, or what is given
             does not fit together; the message names the argument, and says what was expected.
     """
-    *_, fit = iterate(
-        mj_model, recordings, parameters, start=start, bounds=bounds, prior=prior,
-        default_prior=default_prior, settings=settings,
-    )  # fmt: skip
+    *_, fit = iterate(mj_model, recordings, parameters, **settings)
     return fit
 
 
@@ -82,20 +71,15 @@ def iterate(
     mj_model: mujoco.MjModel,
     recordings: Sequence[Recording],
     parameters: Sequence[str],
-    *,
-    start: Mapping[str, float] | None = None,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
-    prior: Mapping[str, float] | None = None,
-    default_prior: float = 1.0,
-    settings: Settings | None = None,
+    **settings: Any,
 ) -> Iterator[Fit]:
     """The fit after each step, for those who want to watch; arguments and errors as `identify`."""
-    how = settings or Settings()
+    how = Settings(**settings)
     source = last_read(mj_model)
     tracks = complete(recordings, mj_model)
     # the caller's setting is put back between steps
     with jax.enable_x64(True):
-        table = make_table(mj_model, parameters, start, bounds, prior, default_prior)
+        table = make_table(mj_model, parameters, how)
         measured = all(recording.qvel is not None for recording in recordings)
         problem = make_problem(mj_model, table, how, tracks[0].dt, measured)
     if how.smooth:
@@ -110,4 +94,4 @@ def iterate(
         if point is None:
             return
         seconds = time.perf_counter() - begin
-        yield Fit(mj_model, source, problem, tracks, windows, point, seconds, bounds or {})
+        yield Fit(mj_model, source, problem, tracks, windows, point, seconds, how.bounds)

@@ -51,13 +51,14 @@ LEAVES: dict[str, tuple[str, str, int, Coordinate, str]] = {
     "stiffness": ("joint", "jnt_stiffness", 0, "positive", "N/m or N m/rad"),
     "gear": ("actuator", "actuator_gear", 0, "signed", ""),
 }
-SERVOS = {"gain": "signed", "kp": "positive", "kv": "positive"}
+SERVOS: dict[str, Coordinate] = {"gain": "signed", "kp": "positive", "kv": "positive"}
 BODIES = ("mass", "inertia", "moments", "com", "axes")
 GEOMS = ("size", "place")
 WORLD = ("gravity", "tilt", "length_scale")
 KINDS = (*LEAVES, *SERVOS, *BODIES, *GEOMS, *WORLD)
 PREFIXES = {"geom": "geom", "body": "body", "jnt": "joint", "dof": "joint", "site": "site",
             "actuator": "actuator"}  # fmt: skip
+NAMED = ("body", "joint", "geom", "actuator")
 FIELD = re.compile(r"(?P<field>\w+):(?P<element>[^\[\]]+)(\[(?P<index>\d+)\])?")
 CENTIMETRE, DEGREE = 0.01, np.pi / 180
 
@@ -95,12 +96,13 @@ def _find(mj_model: mujoco.MjModel, owner: str, element: str, name: str) -> int:
     try:
         return name_to_id(mj_model, owner, element)
     except ValueError as error:
-        others = ("body", "joint", "geom", "actuator")
-        same = [kind for kind in others if element and element in element_names(mj_model, kind)]
-        of = {"friction": "frictionloss:JOINT is that of a joint"} if "joint" in same else {}
-        remedy = [f"there is a {' and a '.join(same)} of that name"] if same else []
-        remedy += [of[kind] for kind in (name.partition(":")[0],) if kind in of]
-        raise ValueError("; ".join([f"parameters: {name!r} needs a {error}", *remedy])) from None
+        message = f"parameters: {name!r} needs a {error}"
+    same = [kind for kind in NAMED if element and element in element_names(mj_model, kind)]
+    if same:
+        message += f"; there is {', '.join(same)} {element!r}"
+    if "joint" in same and name.startswith("friction:"):
+        message += f", and its friction is 'frictionloss:{element}'"
+    raise ValueError(message)
 
 
 def _leaf(mj_model: mujoco.MjModel, m: mjx.Model, name: str, kind: str, i: int) -> Made:
@@ -166,7 +168,8 @@ def _field(mj_model: mujoco.MjModel, m: mjx.Model, name: str) -> Made:
     size = int(np.prod(values.shape[1:]))
     if index >= size:
         raise ValueError(f"parameters: {name!r}: got index {index}, expected 0 to {size - 1}")
-    at = (row, *np.unravel_index(index, values.shape[1:])) if values.ndim > 1 else (row,)
+    inner = np.unravel_index(index, values.shape[1:]) if values.ndim > 1 else ()
+    at = (row, *(int(k) for k in inner))
     x0 = float(values[at])
     insert = lambda m, x: m.tree_replace({field: jnp.asarray(getattr(m, field)).at[at].set(x[0])})
     return Made(x0, "real", abs(x0) or 1.0, "", insert)
@@ -212,7 +215,9 @@ def _of_body(m: mjx.Model, kind: str, b: int) -> Made:
     if kind == "inertia":
         shape = principal / principal[0]
         insert = lambda m, x: m.replace(body_inertia=m.body_inertia.at[b].set(shape * x[0]))
-        return Made(principal[0], "positive", 1.0, "kg m^2, first moment; all scale with it", insert)
+        return Made(
+            principal[0], "positive", 1.0, "kg m^2, first moment; all scale with it", insert
+        )
 
     def weigh(m: mjx.Model, x: Array) -> mjx.Model:
         factor = x[0] / m.body_mass[b]

@@ -19,6 +19,20 @@ WRITTEN = (
 )  # fmt: skip
 DERIVED = ("body_invweight0", "dof_invweight0", "qpos0", "geom_rbound")
 DIGITS = 1e-5  # relative: MJCF is written with six significant digits
+# what differs between a changed and a compiled model without mattering: references of springs that
+# do not pull, bounding boxes, what is drawn
+ASIDE = (
+    "_",
+    "mesh_",
+    "vis_",
+    "bvh_",
+    "qpos_spring",
+    "geom_aabb",
+    "light_",
+    "cam_",
+    "tex_",
+    "skin_",
+)
 ASSETS = (".obj", ".stl", ".png", ".msh")
 
 
@@ -86,7 +100,7 @@ def write_mjcf(path: Path, spec: mujoco.MjSpec, fitted: mujoco.MjModel, folder: 
 def _alike(one: mujoco.MjModel, two: mujoco.MjModel, name: str) -> bool:
     """Whether two models agree in a field, up to the digits of an MJCF file."""
     x = getattr(one, name, None)
-    if not isinstance(x, np.ndarray) or name.startswith(("_", "mesh_", "vis_", "bvh_")):
+    if not isinstance(x, np.ndarray) or name.startswith(ASIDE):
         return True
     y = getattr(two, name)
     scale = np.abs(x).max(initial=0.0) if x.dtype.kind == "f" else 0.0

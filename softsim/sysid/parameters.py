@@ -11,7 +11,7 @@ order one:
     bounded     x = low + (high - low) sigmoid(u + ...)        (any of these, given bounds)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -23,8 +23,11 @@ from mujoco import mjx
 
 import softsim
 from softsim.sysid.kinds import Coordinate, Insert, describe
+from softsim.sysid.settings import Settings
 
 Coordinates = Float[Array, " P"] | Float[np.ndarray, " P"]
+
+DEFAULT = Settings()
 
 # fields from which the compiler derives nothing
 PLAIN = {"geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap", "dof_damping",
@@ -101,64 +104,40 @@ class Table:
 
 
 def make_table(
-    mj_model: mujoco.MjModel,
-    names: Sequence[str],
-    start: Mapping[str, float] | None = None,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
-    prior: Mapping[str, float] | None = None,
-    default_prior: float = 1.0,
+    mj_model: mujoco.MjModel, names: Sequence[str], settings: Settings = DEFAULT
 ) -> Table:
-    """The parameters that `names` name.
-
-    Args:
-        start: values to start from instead of the model's, for parameters of one number.
-        bounds: intervals, for every number of a parameter.
-        prior: standard deviations around the start: relative for positive parameters, in log odds
-            for fractions, in units of 1 cm or 1 degree (or of the value) for real ones.
+    """The parameters that `names` name, with the start, bounds and prior that the settings give.
 
     Raises:
         ValueError: an unknown name, a name in `start`, `bounds` or `prior` that is not fitted, or a
             start outside its bounds.
     """
-    if isinstance(names, str):
-        names = [names]
-    start, bounds, prior = start or {}, bounds or {}, prior or {}
-    for argument, given in (("start", start), ("bounds", bounds), ("prior", prior)):
-        for name in given:
+    names = [names] if isinstance(names, str) else names
+    for argument in ("start", "bounds", "prior"):
+        for name in getattr(settings, argument):
             if name not in names:
                 raise ValueError(
                     f"{argument}: got {name!r}, expected one of the parameters, {', '.join(names)}"
                 )
-    if not names:
+    if not len(names):
         raise ValueError("parameters: got none, expected names such as 'mass:BODY'")
     ordered = sorted(dict.fromkeys(names), key=lambda name: name == "length_scale")
     m = softsim.put_model(mj_model)
-    return Table(
-        tuple(
-            _make(
-                mj_model, m, name, start.get(name), bounds.get(name), prior.get(name, default_prior)
-            )
-            for name in ordered
-        )
-    )
+    return Table(tuple(_make(mj_model, m, name, settings) for name in ordered))
 
 
-def _make(
-    mj_model: mujoco.MjModel,
-    m: mjx.Model,
-    name: str,
-    start: float | None,
-    bounds: tuple[float, float] | None,
-    prior: float,
-) -> Parameter:
+def _make(mj_model: mujoco.MjModel, m: mjx.Model, name: str, settings: Settings) -> Parameter:
     made = describe(mj_model, m, name)
+    prior = settings.prior.get(name, settings.default_prior)
     if not prior > 0:
         raise ValueError(f"prior[{name!r}]: got {prior}, expected a positive standard deviation")
-    x0 = np.atleast_1d(np.asarray(made.value if start is None else start, float))
-    if x0.shape != np.shape(np.atleast_1d(made.value)):
-        size = np.size(made.value)
-        raise ValueError(f"start[{name!r}]: got one number, but the parameter has {size}")
-    decode, relative = _coordinates(name, made.coordinate, x0, made.scale, bounds)
+    value = np.atleast_1d(np.asarray(made.value, float))
+    x0 = np.atleast_1d(np.asarray(settings.start.get(name, value), float))
+    if x0.shape != value.shape or not np.isfinite(x0).all():
+        raise ValueError(f"start[{name!r}]: got {x0}, expected {value.size} finite numbers")
+    decode, relative = _coordinates(
+        name, made.coordinate, x0, made.scale, settings.bounds.get(name)
+    )
     k = x0.size
     labels = (name,) if k == 1 else tuple(f"{name}[{i}]" for i in range(k))
     return Parameter(name, labels, made.unit, x0, decode, relative, made.insert, prior)

@@ -158,9 +158,11 @@ def make_problem(
             "mj_model: it has activation states, which recordings do not hold; expected actuators "
             "without dynamics"
         )
+    if settings.start:  # which may bring what the model has none of, such as friction loss
+        given = softsim.put_model(mj_model)
+        begin = jax.jit(lambda u: pick(table.insert(given, u)))
+        mj_model = to_mujoco(mj_model, begin(jnp.zeros(table.size)))
     m = softsim.put_model(mj_model)
-    # a start may bring something that the model has none of, such as friction loss
-    m = softsim.put_model(to_mujoco(mj_model, pick(table.insert(m, np.zeros(table.size)))))
     turns = angular(mj_model)
     in_units = lambda pair: np.where(turns, np.radians(pair[1]), pair[0])
     noise = in_units(settings.noise)

@@ -50,9 +50,9 @@ class Recording:
     ctrl: Float[np.ndarray, "N nu"] | None = None
 
     def __post_init__(self) -> None:
-        if np.size(self.dt) != 1 or not 0 < float(np.ravel(self.dt)[0]) < np.inf:
+        if np.ndim(self.dt) or not 0 < float(self.dt) < np.inf:
             raise ValueError(f"dt: got {self.dt}, expected a positive number of seconds")
-        object.__setattr__(self, "dt", float(np.ravel(self.dt)[0]))
+        object.__setattr__(self, "dt", float(self.dt))
         for name, width in (("qpos", "nq"), ("qvel", "nv"), ("ctrl", "nu")):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, self._table(name, width))
@@ -110,7 +110,9 @@ def divide(columns: dict[str, np.ndarray]) -> list[Recording]:
     dt = _time_step(columns, start, length)
     found = []
     for i, (first, count) in enumerate(zip(start, length)):
-        parts = {k: columns[k][first : first + count] for k in ("qpos", "qvel", "ctrl") & columns.keys()}
+        parts = {
+            k: columns[k][first : first + count] for k in ("qpos", "qvel", "ctrl") & columns.keys()
+        }
         try:
             found.append(Recording(dt=dt, **parts))
         except ValueError as error:
@@ -176,10 +178,12 @@ def _time_step(columns: dict[str, np.ndarray], start: np.ndarray, length: np.nda
     if "time" not in columns:
         if "dt" not in columns:
             raise ValueError("neither dt nor time is given")
-        return columns["dt"]  # a Recording checks it
+        if np.size(columns["dt"]) != 1:
+            raise ValueError(f"dt has {np.size(columns['dt'])} numbers, expected one")
+        return float(np.ravel(columns["dt"])[0])  # a Recording checks it
     time = np.asarray(columns["time"], float).ravel()
     steps = [np.diff(time[a : a + n]) for a, n in zip(start, length)]
-    dt = float(np.median(np.concatenate(steps)))
+    dt = float(np.nanmedian(np.concatenate(steps)))
     for i, step in enumerate(steps):
         bad = np.flatnonzero(~(np.abs(step - dt) <= UNEQUAL * abs(dt)))
         if bad.size or not dt > 0:

@@ -1,13 +1,25 @@
 """How a fit is done."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a fit is done; the defaults suit robots whose joints are measured."""
+    """How a fit is done; each is a keyword of `identify`, with defaults for measured joints."""
 
+    start: Mapping[str, float] = field(default_factory=dict)
+    """the fit starts from these values instead of the model's, by the name of a parameter of one
+    number"""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """values stay within these intervals, by the name of the parameter"""
+    prior: Mapping[str, float] = field(default_factory=dict)
+    """what is known before: the standard deviation of a parameter about its start, relative for
+    positive ones, in log odds for fractions, else in units of 1 cm or 1 degree"""
+    default_prior: float = 1.0
+    """standard deviation of all other parameters about their start: 1 is a factor of e for positive
+    ones. It decides only what the data leave open"""
     window: int | None = None
     """samples in a window; 0 takes whole recordings, None about a second. Shorter windows end
     before chaos has grown"""
@@ -40,7 +52,7 @@ class Settings:
     """the fit stops after this many steps if it has not converged before"""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "robust"):
+        for name in ("iterations", "robust", "default_prior"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}, expected a finite number more than 0"
@@ -52,4 +64,6 @@ class Settings:
             if not min(getattr(self, name)) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected positive numbers")
         if not self.stages or not all(0 < share <= 1 for share in self.stages):
-            raise ValueError(f"stages: got {self.stages}, expected shares of more than 0, at most 1")
+            raise ValueError(
+                f"stages: got {self.stages}, expected shares of more than 0, at most 1"
+            )

@@ -71,7 +71,9 @@ def complete(recordings: Sequence[Recording], mj_model: mujoco.MjModel) -> list[
         rates.append(rate)
     measured = [i for i, recording in enumerate(recordings) if recording.qvel is not None]
     if measured:
-        _refuse_other_velocity([tracks[i] for i in measured], [rates[i] for i in measured], mj_model)
+        _refuse_other_velocity(
+            [tracks[i] for i in measured], [rates[i] for i in measured], mj_model
+        )
     return tracks
 
 

@@ -24,8 +24,8 @@ class Certainty:
         values: fitted values.
         low, high: 95 % interval of each value, from the wider of two covariances: that of white
             noise of the estimated level, and that of the spread of the recordings' gradients
-            (sandwich), which holds if the model is not exactly right. None is narrower than the steps
-            at which the fit stops.
+            (sandwich), which holds if the model is not exactly right. None is narrower than the
+            steps at which the fit stops.
         white, sandwich: standard deviations of the coordinates by either.
         noise: estimated level of the noise, as a multiple of the one assumed.
         correlation: of the coordinates.
