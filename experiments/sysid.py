@@ -36,7 +36,7 @@ RULER = {"size:cube": 0.005}  # how well the published size is known
 MEASURES = ((1e3, "mean distance over a trajectory (mm)"),
             (1.0, "mean turn over a trajectory (degrees)"))  # fmt: skip
 MODELS = {"as_recorded": "as given, recorded start", "before": "as given", "after": "fitted",
-          "peer": "fitted by mujoco.minimize"}  # fmt: skip
+          "peer": "fitted by the peer"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Args(sysid.Settings):
     velocity: Literal["backward", "instant"] = "backward"
     spread: float = 0.2
     peer: bool = False
-    """fit by finite differences and the optimiser of mujoco.sysid in MuJoCo C as well"""
+    """fit by finite differences in MuJoCo C as well (mujoco.sysid, or its optimiser)"""
     seed: int = 0
     """random seed of the choice of trajectories"""
     quick: bool = False

@@ -1,11 +1,12 @@
-"""The same fit by finite differences in MuJoCo C, by `mujoco.minimize.least_squares`.
+"""The same fit by finite differences in MuJoCo C: `mujoco.sysid`, or the optimiser inside it.
 
-That is the optimiser of `mujoco.sysid`, which comes with MuJoCo: finite differences and line
-search. It minimises the cost of `softsim.sysid` over the same coordinates and windows, from the
-same start.
+`mujoco.sysid` needs the extra packages of `pip install 'mujoco[sysid]'`. Without them its optimiser
+`mujoco.minimize.least_squares`, which comes with MuJoCo, is called directly. Both minimise the cost
+of `softsim.sysid` over the same coordinates and windows, from the same start.
 """
 
 import importlib
+import io
 import os
 import time
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ REACH = 5.0  # bounds of the coordinates; the optimiser wants some
 class Peer:
     """What the peer found, and its price."""
 
+    name: str = "mujoco.minimize"
     u: Float[np.ndarray, " P"] = field(default_factory=lambda: np.zeros(0))
     evaluations: int = 0  # passes over the windows
     seconds: float = 0.0
@@ -41,7 +43,7 @@ class Peer:
         """Numbers, among them the evaluations until the cost was at `goal`."""
         reached = [n for n, cost in self.history if cost <= goal]
         return {
-            "name": "mujoco.minimize",
+            "name": self.name,
             "cost": self.history[-1][1],
             "evaluations": self.evaluations,
             "evaluations_to_our_cost_within_1_percent": reached[0] if reached else None,
@@ -58,9 +60,21 @@ def fit_peer(fit: sysid.Fit, iterations: int) -> Peer:
     peer, P = Peer(), fit.problem.table.size
     residual = _make_residual(fit, peer)
     begin = time.perf_counter()
-    bounds = [np.full(P, -REACH), np.full(P, REACH)]
-    x, _ = minimize.least_squares(np.zeros(P), residual, bounds, max_iter=iterations, verbose=0)
-    peer.u, peer.seconds = x.ravel(), time.perf_counter() - begin
+    library = importlib.import_module("mujoco.sysid")
+    if hasattr(library, "optimize"):
+        peer.name, parameters = "mujoco.sysid", library.ParameterDict()
+        for label in fit.problem.table.labels:
+            parameters.add(library.Parameter(label, 0.0, -REACH, REACH))
+        found, _ = library.optimize(
+            parameters, lambda x, _: ([residual(x)], [], []), verbose=False, max_iters=iterations,
+            output=io.StringIO(),
+        )  # fmt: skip
+        peer.u = found.as_vector()
+    else:
+        bounds = [np.full(P, -REACH), np.full(P, REACH)]
+        x, _ = minimize.least_squares(np.zeros(P), residual, bounds, max_iter=iterations, verbose=0)
+        peer.u = x.ravel()
+    peer.seconds = time.perf_counter() - begin
     return peer
 
 

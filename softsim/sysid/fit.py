@@ -87,10 +87,21 @@ class Fit:
     def errors(self, model: mujoco.MjModel | None = None) -> Float[np.ndarray, "n 2"]:
         """Mean distance (m) and turn (degrees) from each recording, predicted from its start.
 
+        The start is the estimated one, where it was estimated.
+
         Args:
             model: another model than the fitted one.
         """
-        return judge(model or self.model, self.tracks, self.problem.backward)
+        offsets = self.point.z * np.asarray(self.problem.state_noise)
+        first = np.unique(self.windows.recording, return_index=True)[1]
+        tracks = list(self.tracks)
+        for i in range(len(tracks) if offsets.size else 0):
+            moved, offset = self.tracks[i].qpos[0].copy(), offsets[first[i]]
+            mujoco.mj_integratePos(self.given, moved, offset[: self.given.nv], 1.0)
+            qpos, qvel = self.tracks[i].qpos.copy(), self.tracks[i].qvel.copy()
+            qpos[0], qvel[0] = moved, qvel[0] + offset[self.given.nv :]
+            tracks[i] = tracks[i]._replace(qpos=qpos, qvel=qvel)
+        return judge(model or self.model, tracks, self.problem.backward)
 
     def to_mjcf(self, path: str | Path, source: str | Path | mujoco.MjSpec | None = None) -> None:
         """Write the fitted model as an MJCF file.
@@ -134,13 +145,13 @@ class Fit:
         before, after = (
             np.median(self.errors(model), axis=0) for model in (self.given, self.model)
         )
-        lines += ["", "Median error of a recording predicted from its first row: " + ", ".join(
+        lines += ["", "Median error of a recording predicted from its start: " + ", ".join(
             f"{name} {scale * old:.3g} {unit} as given, {scale * new:.3g} {unit} fitted"
             for name, scale, unit, old, new in zip(
                 ("distance", "turn"), (1e3, 1.0), ("mm", "degrees"), before, after
             ) if old
         ) + "."]  # fmt: skip
-        return "\n".join(lines + self.sentences())
+        return "\n".join([*lines, "", *self.sentences()])
 
     def sentences(self) -> list[str]:
         """What came out, in words."""

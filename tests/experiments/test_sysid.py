@@ -10,7 +10,6 @@ import pytest
 
 from experiments import sysid
 from experiments.sysid import Args
-from tests.softsim.sysid.models import swings
 
 PENDULUM = """
 <mujoco model="pendulum">
@@ -25,13 +24,21 @@ PENDULUM = """
 </mujoco>
 """
 TRUTH = {"damping": 0.12, "mass": 0.8}
+COUNT, LENGTH = 6, 60
 
 
 def test_recovers_what_mujoco_simulated(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    real = mujoco.MjModel.from_xml_string(PENDULUM.format(**TRUTH))
-    parts = swings(real, (60,) * 6, 0.02)
-    arrays = {k: np.concatenate([getattr(r, k) for r in parts]) for k in ("qpos", "qvel", "ctrl")}
-    arrays |= {"start": 60 * np.arange(6), "length": np.full(6, 60)}
+    model, rows = mujoco.MjModel.from_xml_string(PENDULUM.format(**TRUTH)), []
+    generator = np.random.default_rng(0)
+    for _ in range(COUNT):
+        data = mujoco.MjData(model)
+        data.qpos[0], data.qvel[0] = generator.uniform(-2, 2), generator.uniform(-1, 1)
+        for _ in range(LENGTH):
+            data.ctrl[0] = generator.uniform(-1, 1)
+            rows.append([data.qpos[0], data.qvel[0], data.ctrl[0]])
+            mujoco.mj_step(model, data, 4)
+    arrays = dict(zip(("qpos", "qvel", "ctrl"), np.array(rows).T[..., None]))
+    arrays |= {"start": LENGTH * np.arange(COUNT), "length": np.full(COUNT, LENGTH)}
     np.savez(tmp_path / "swing.npz", **arrays, dt=0.02)
     xml, out = tmp_path / "pendulum.xml", tmp_path / "out"
     xml.write_text(PENDULUM.format(damping=0.08, mass=1.1))

@@ -57,7 +57,12 @@ def test_parameters_start_at_the_model_and_reach_a_file(tmp_path: Path) -> None:
     assert last_read(mj_model) is not None
     ball = mujoco.MjModel.from_xml_string("<mujoco><worldbody/></mujoco>")
     assert last_read(mj_model) is None
-    for other in (mujoco.MjSpec.from_string(ZOO.replace('"hinge"', '"pivot"')), last_read(ball)):
+    for other in (
+        mujoco.MjSpec.from_string(
+            ZOO.replace('name="hinge"', 'name="pivot"').replace('joint="hinge"', 'joint="pivot"')
+        ),
+        last_read(ball),
+    ):
         with pytest.raises(ValueError, match="source: it"):
             write_mjcf(tmp_path / "other.xml", other, model, tmp_path)
 
