@@ -1,11 +1,10 @@
 """Identify the parameters of a model from recorded trajectories.
 
-Any parameters of a MuJoCo model (friction, contact stiffness and damping, mass, inertia, sizes,
-joint damping, ...) are fitted to measured positions by Gauss-Newton steps with exact Jacobians of
-the simulation, through its contacts. Trajectories are split into those to fit and those to judge
-the fit by. Reported are the values with 95 % intervals, what the data do not determine, and errors
-before and after, by MuJoCo itself, on the trajectories that were not used. The MJCF is written as
-well, in the units of the data. The same from Python is `softsim.sysid`.
+Any parameters of a MuJoCo model (friction, contact stiffness, mass, sizes, joint damping, ...) are
+fitted to measured positions by Gauss-Newton steps with exact Jacobians of the simulation, through
+its contacts. Some trajectories are kept back to judge the fit by, in MuJoCo itself. Reported are
+values with 95 % intervals, what the data leave open, and errors before and after; the fitted MJCF
+is written too, in the units of the data. From Python, call `softsim.sysid`.
 
 The defaults fit the ContactNets cube tosses: friction, contact stiffness (timeconst), contact
 damping (dampratio), the cube's size and inertia, and a length scale of the measurement.
@@ -19,13 +18,11 @@ import jax
 import mujoco
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from experiments import _run
 from experiments._figures import figure
 from experiments.bench.sysid_peer import Peer, fit_peer
 from softsim import sysid
-from softsim.sysid.flight import start_in_flight
 from softsim.sysid.judge import judge
 from softsim.sysid.tracks import complete
 
@@ -33,8 +30,7 @@ MODEL = Path(__file__).parent / "models" / "tossed_cube.xml"
 CUBE = ("friction:cube", "timeconst:cube", "dampratio:cube", "size:cube", "inertia:cube",
         "length_scale")  # fmt: skip
 RULER = {"size:cube": 0.005}  # how well the published size is known
-MEASURES = ((1e3, "mean distance over a trajectory (mm)"),
-            (1.0, "mean turn over a trajectory (degrees)"))  # fmt: skip
+MEASURES = (("position", "mm", 1e3), ("rotation", "deg", 1.0))
 MODELS = {"as_recorded": "as given, recorded start", "before": "as given", "after": "fitted",
           "peer": "fitted by the peer"}  # fmt: skip
 
@@ -95,22 +91,7 @@ def identify(args: Args, mj_model: mujoco.MjModel, recordings: list[sysid.Record
         task = bar.add_task("fitting", total=args.iterations, status="compiling")
         for fit in steps:
             bar.update(task, advance=1, status=f"error {fit.misfit:.3g} times the noise")
-        bar.update(task, completed=args.iterations)
     return fit
-
-
-def judged_errors(
-    args: Args, fit: sysid.Fit, recordings: list[sysid.Recording], peer: Peer | None
-) -> dict[str, np.ndarray]:
-    """Errors (n, 2), m and degrees, on n recordings, by model."""
-    backward = fit.problem.backward
-    recorded = complete(recordings, fit.given)
-    begun = start_in_flight(recorded, fit.given, backward) if args.smooth else recorded
-    errors = {"as_recorded": judge(fit.given, recorded, backward)}
-    models = {"before": fit.given, "after": fit.model}
-    if peer is not None:
-        models["peer"] = fit.model_at(peer.u)
-    return errors | {name: judge(model, begun, backward) for name, model in models.items()}
 
 
 def columns_of(fit: sysid.Fit, peer: Peer | None) -> dict[str, list]:
@@ -122,8 +103,8 @@ def columns_of(fit: sysid.Fit, peer: Peer | None) -> dict[str, list]:
     }  # fmt: skip
     if peer is not None:
         numbers["peer"] = np.asarray(table.values(peer.u))
-    names = {"parameter": table.labels, "unit": table.units}
-    return names | {name: x.tolist() for name, x in numbers.items()}
+    lists = {name: x.tolist() for name, x in numbers.items()}
+    return {"parameter": table.labels, "unit": table.units} | lists
 
 
 def summary(fit: sysid.Fit, errors: dict[str, np.ndarray], peer: Peer | None) -> dict[str, Any]:
@@ -142,10 +123,10 @@ def summary(fit: sysid.Fit, errors: dict[str, np.ndarray], peer: Peer | None) ->
     if peer is not None:
         numbers["peer"] = peer.summary(1.01 * fit.point.cost)
     for name, found in errors.items():
-        low, middle, high = np.quantile(found, [0.25, 0.5, 0.75], axis=0)
+        quartiles = np.quantile(found, [0.25, 0.5, 0.75], axis=0)
         numbers[f"errors_{name}"] = {
-            key: {"median": scale * middle[i], "quartiles": scale * np.array([low[i], high[i]])}
-            for i, (key, scale) in enumerate({"position_mm": 1e3, "rotation_deg": 1.0}.items())
+            f"{key}_{unit}": {"median": scale * mid, "quartiles": [scale * low, scale * high]}
+            for (key, unit, scale), low, mid, high in zip(MEASURES, *quartiles)
         }
     return numbers
 
@@ -153,13 +134,14 @@ def summary(fit: sysid.Fit, errors: dict[str, np.ndarray], peer: Peer | None) ->
 def draw(path: Path, fit: sysid.Fit, errors: dict[str, np.ndarray], title: str) -> None:
     """Shares of trajectories below an error, and fitted values relative to the start."""
     with figure(path, ncols=3, figsize=(12.0, 3.4)) as (_, axes):
-        for i, (unit, label) in enumerate(MEASURES):
-            _draw_errors(axes[0, i], {n: unit * np.sort(e[:, i]) for n, e in errors.items()})
+        for i, (name, unit, scale) in enumerate(MEASURES):
+            _draw_errors(axes[0, i], {n: scale * np.sort(e[:, i]) for n, e in errors.items()})
+            label = f"mean error of {name} over a trajectory ({unit})"
             axes[0, i].set(xlabel=label, ylabel="share of trajectories below", title=title)
-        table, sure = fit.problem.table, fit.sure
-        at, scale = np.arange(table.size)[::-1], np.where(table.start == 0, 1.0, table.start)
-        middle, ends = sure.values / scale, np.sort([sure.low / scale, sure.high / scale], axis=0)
-        spread = np.abs(ends - middle)
+        table, at = fit.problem.table, np.arange(fit.problem.table.size)[::-1]
+        whole = np.where(table.start == 0, 1.0, table.start)
+        middle, *ends = (x / whole for x in (fit.sure.values, fit.sure.low, fit.sure.high))
+        spread = np.abs(np.sort(ends, axis=0) - middle)
         axes[0, 2].errorbar(middle, at, xerr=spread, fmt="o", ms=4, capsize=3)
         axes[0, 2].axvline(1.0, color="black", lw=0.8)
         axes[0, 2].set_yticks(at, table.labels)
@@ -175,9 +157,6 @@ def _draw_errors(axes: Axes, errors: dict[str, np.ndarray]) -> None:
         share = (np.arange(len(values)) + 0.5) / len(values)
         axes.plot(values, share, label=f"{MODELS[name]}: median {np.median(values):.3g}")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(left=axes.get_xlim()[0] / 3)  # room for the legend
     axes.legend(loc="upper left", fontsize=7)
 
@@ -185,8 +164,7 @@ def _draw_errors(axes: Axes, errors: dict[str, np.ndarray]) -> None:
 def main(args: Args) -> None:
     """Identify, and write what was found."""
     if args.quick:
-        window = min(args.window or 20, 20)
-        args = replace(args, fit=6, judge=6, iterations=4, window=window)
+        args = replace(args, fit=6, judge=6, iterations=4, window=min(args.window or 20, 20))
     _run.open_folder(args.out)
     mj_model, recordings = _run.load_model(args.model), sysid.read(args.data)
     chosen, others = split(args, len(recordings))
@@ -196,7 +174,12 @@ def main(args: Args) -> None:
         peer = fit_peer(fit, args.iterations) if args.peer else None
         columns = columns_of(fit, peer)
     which = others if len(others) else chosen
-    errors = judged_errors(args, fit, [recordings[i] for i in which], peer)
+    judged = [recordings[i] for i in which]
+    recorded = judge(fit.given, complete(judged, fit.given), fit.problem.backward)
+    models = {"before": fit.given, "after": fit.model}
+    models |= {} if peer is None else {"peer": fit.model_at(peer.u)}
+    errors = {name: fit.errors(model, judged) for name, model in models.items()}
+    errors = {"as_recorded": recorded, **errors}  # without smoothed velocities
     title = f"{len(which)} {'other' if len(others) else 'the fitted'} trajectories"
     metrics = {**made, "parameters": columns, **summary(fit, errors, peer)}
     _run.write_json(args.out / "metrics.json", metrics)
@@ -206,11 +189,11 @@ def main(args: Args) -> None:
     _run.write_with(args.out / "fitted.xml", lambda file: fit.to_mjcf(file, args.model))
     draw(args.out / "sysid.png", fit, errors, title)
     print(fit.report())
-    medians = {MODELS[n]: np.median(e, axis=0) * [1e3, 1.0] for n, e in errors.items()}
-    table = [
-        {"model": n, "mm": f"{e[0]:.1f}", "degrees": f"{e[1]:.2f}"} for n, e in medians.items()
-    ]
-    _run.print_table(f"Median error over {title}", table)
+    middles = {MODELS[name]: np.median(found, axis=0) for name, found in errors.items()}
+    shown = lambda e: {"position, mm": f"{1e3 * e[0]:.1f}", "rotation, deg": f"{e[1]:.2f}"}
+    _run.print_table(
+        f"Median error over {title}", [{"model": n} | shown(e) for n, e in middles.items()]
+    )
     print(f"Written to {args.out}: metrics.json, parameters.csv, errors.csv, fitted.xml, sysid.png")
 
 

@@ -1,6 +1,6 @@
 """What an identification found, in numbers and in words."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +10,14 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from softsim.sysid.flight import start_in_flight
 from softsim.sysid.judge import judge
 from softsim.sysid.least_squares import Point
 from softsim.sysid.mjcf import pick, to_mujoco, write_mjcf
 from softsim.sysid.problem import Problem
-from softsim.sysid.tracks import Track, Windows
+from softsim.sysid.recording import Recording
+from softsim.sysid.settings import Settings
+from softsim.sysid.tracks import Track, Windows, complete
 from softsim.sysid.uncertainty import Certainty, certainty
 
 NEAR_BOUND = 0.02  # of the interval between bounds
@@ -32,7 +35,7 @@ class Fit:
         windows: what was fitted of them.
         point: where the minimisation is.
         seconds: since it began.
-        bounds: of the parameters, as given.
+        settings: how the fit was done.
     """
 
     given: mujoco.MjModel
@@ -42,7 +45,7 @@ class Fit:
     windows: Windows
     point: Point
     seconds: float
-    bounds: Mapping[str, tuple[float, float]]
+    settings: Settings
 
     @property
     def values(self) -> dict[str, float]:
@@ -84,14 +87,27 @@ class Fit:
             leaves = jax.jit(lambda u: pick(problem.table.insert(problem.model, u)))(u)
         return to_mujoco(self.given, leaves)
 
-    def errors(self, model: mujoco.MjModel | None = None) -> Float[np.ndarray, "n 2"]:
+    def errors(
+        self,
+        model: mujoco.MjModel | None = None,
+        recordings: Sequence[Recording] | None = None,
+    ) -> Float[np.ndarray, "n 2"]:
         """Mean distance (m) and turn (degrees) from each recording, predicted from its start.
 
-        The start is the estimated one, where it was estimated.
-
         Args:
-            model: another model than the fitted one.
+            model: another model than the fitted one, such as `given`.
+            recordings: others than the fitted ones, whose starts were estimated with the fit.
         """
+        model = model or self.model
+        if recordings is not None:
+            tracks = complete(recordings, self.given)
+            if self.settings.smooth:
+                tracks = start_in_flight(tracks, self.given, self.problem.backward)
+            return judge(model, tracks, self.problem.backward)
+        return judge(model, self._begun(), self.problem.backward)
+
+    def _begun(self) -> list[Track]:
+        """The fitted tracks with their first states as estimated."""
         offsets = self.point.z * np.asarray(self.problem.state_noise)
         first = np.unique(self.windows.recording, return_index=True)[1]
         tracks = list(self.tracks)
@@ -101,7 +117,7 @@ class Fit:
             qpos, qvel = self.tracks[i].qpos.copy(), self.tracks[i].qvel.copy()
             qpos[0], qvel[0] = moved, qvel[0] + offset[self.given.nv :]
             tracks[i] = tracks[i]._replace(qpos=qpos, qvel=qvel)
-        return judge(model or self.model, tracks, self.problem.backward)
+        return tracks
 
     def to_mjcf(self, path: str | Path, source: str | Path | mujoco.MjSpec | None = None) -> None:
         """Write the fitted model as an MJCF file.
@@ -168,7 +184,7 @@ class Fit:
             )
         names = [p.name for p in table.parameters for _ in p.labels]
         for name, label, value in zip(names, table.labels, sure.values):
-            low, high = self.bounds.get(name, (-np.inf, np.inf))
+            low, high = self.settings.bounds.get(name, (-np.inf, np.inf))
             part = (value - low) / (high - low) if np.isfinite(high - low) else 0.5
             if not NEAR_BOUND < part < 1 - NEAR_BOUND:
                 said.append(f"{label} = {value:.4g} has run into its bounds {low}, {high}.")

@@ -94,4 +94,4 @@ def iterate(
         if point is None:
             return
         seconds = time.perf_counter() - begin
-        yield Fit(mj_model, source, problem, tracks, windows, point, seconds, how.bounds)
+        yield Fit(mj_model, source, problem, tracks, windows, point, seconds, how)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/derivatives.md", "docs/mechanics.md")
+PAGES = ("README.md", "docs/derivatives.md", "docs/mechanics.md", "docs/sysid.md")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["constants", "distance", "mechanics", "names"])
+@pytest.mark.parametrize("module", ["constants", "distance", "mechanics", "names", "sysid.identify", "sysid.recording"])
 def test_docstring(module):
     found = doctest.testmod(importlib.import_module(f"softsim.{module}"))
     assert found.attempted and not found.failed
