@@ -21,12 +21,6 @@ from experiments import _run
 from experiments._figures import figure
 from experiments.sysid import MODEL
 from softsim import sysid
-from softsim.sysid.flight import start_in_flight
-from softsim.sysid.least_squares import solve
-from softsim.sysid.parameters import make_table
-from softsim.sysid.problem import make_evaluator, make_problem
-from softsim.sysid.tracks import complete, cut
-from softsim.sysid.uncertainty import certainty
 
 TRUTH = {
     "friction:cube": 0.22,
@@ -119,20 +113,20 @@ def record(
 
 def compute(args: Args, bar: _run.Progress) -> dict[str, np.ndarray]:
     """Values, interval ends, noise level and evaluations of every repeat, by one program."""
-    mj_model = true_model()
-    how = sysid.Settings(noise=NOISE, robust=3.0, spread=0.01, stages=(0.5, 1.0), start=WRONG)
+    mj_model, fit = true_model(), None
     columns: dict[str, list] = {"values": [], "low": [], "high": [], "noise": [], "evaluations": []}
     task = bar.add_task("repeats", total=args.repeats, status="")
-    table = make_table(mj_model, tuple(TRUTH), how)
-    problem = make_problem(mj_model, table, how, mj_model.opt.timestep, measured=False)
-    evaluate = make_evaluator(problem)
     for repeat in range(args.repeats):
         tosses = record(mj_model, args.tosses, args.samples, args.spin, args.seed + repeat)
-        tracks = start_in_flight(complete(tosses, mj_model), mj_model, backward=False)
-        windows = cut(tracks, args.window)
-        *_, point = solve(problem, windows, evaluate, how.stages, how.iterations)
-        sure = certainty(problem, point, windows.recording)
-        found = (sure.values, sure.low, sure.high, sure.noise, point.evaluations)
+        if fit is None:
+            fit = sysid.identify(
+                mj_model, tosses, list(TRUTH), start=WRONG, noise=NOISE, robust=3.0, spread=0.01,
+                stages=(0.5, 1.0), window=args.window,
+            )  # fmt: skip
+        else:
+            fit = sysid.refit(fit, tosses)
+        sure = fit.sure
+        found = (sure.values, sure.low, sure.high, sure.noise, fit.point.evaluations)
         for name, value in zip(columns, found):
             columns[name].append(value)
         bar.update(task, advance=1, status=f"noise level {sure.noise:.2f}")

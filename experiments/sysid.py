@@ -103,8 +103,8 @@ def columns_of(fit: sysid.Fit, peer: Peer | None) -> dict[str, list]:
     }  # fmt: skip
     if peer is not None:
         numbers["peer"] = np.asarray(table.values(peer.u))
-    lists = {name: x.tolist() for name, x in numbers.items()}
-    return {"parameter": table.labels, "unit": table.units} | lists
+    columns = {"parameter": table.labels, "unit": table.units}
+    return columns | {name: x.tolist() for name, x in numbers.items()}
 
 
 def summary(fit: sysid.Fit, errors: dict[str, np.ndarray], peer: Peer | None) -> dict[str, Any]:
@@ -175,11 +175,10 @@ def main(args: Args) -> None:
         columns = columns_of(fit, peer)
     which = others if len(others) else chosen
     judged = [recordings[i] for i in which]
-    recorded = judge(fit.given, complete(judged, fit.given), fit.problem.backward)
+    errors = {"as_recorded": judge(fit.given, complete(judged, fit.given), fit.problem.backward)}
     models = {"before": fit.given, "after": fit.model}
     models |= {} if peer is None else {"peer": fit.model_at(peer.u)}
-    errors = {name: fit.errors(model, judged) for name, model in models.items()}
-    errors = {"as_recorded": recorded, **errors}  # without smoothed velocities
+    errors |= {name: fit.errors(model, judged) for name, model in models.items()}
     title = f"{len(which)} {'other' if len(others) else 'the fitted'} trajectories"
     metrics = {**made, "parameters": columns, **summary(fit, errors, peer)}
     _run.write_json(args.out / "metrics.json", metrics)

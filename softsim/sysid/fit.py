@@ -14,7 +14,7 @@ from softsim.sysid.flight import start_in_flight
 from softsim.sysid.judge import judge
 from softsim.sysid.least_squares import Point
 from softsim.sysid.mjcf import pick, to_mujoco, write_mjcf
-from softsim.sysid.problem import Problem
+from softsim.sysid.problem import Evaluate, Problem
 from softsim.sysid.recording import Recording
 from softsim.sysid.settings import Settings
 from softsim.sysid.tracks import Track, Windows, complete
@@ -31,6 +31,7 @@ class Fit:
         given: the model as it was given.
         source: the spec it was read from, where MuJoCo still had it.
         problem: how predictions were compared.
+        evaluate: the compiled comparison.
         tracks: the recordings, completed.
         windows: what was fitted of them.
         point: where the minimisation is.
@@ -41,6 +42,7 @@ class Fit:
     given: mujoco.MjModel
     source: mujoco.MjSpec | None
     problem: Problem
+    evaluate: Evaluate
     tracks: list[Track]
     windows: Windows
     point: Point

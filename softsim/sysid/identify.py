@@ -12,10 +12,10 @@ from softsim.sysid.flight import start_in_flight
 from softsim.sysid.least_squares import solve
 from softsim.sysid.mjcf import last_read
 from softsim.sysid.parameters import make_table
-from softsim.sysid.problem import make_evaluator, make_problem
+from softsim.sysid.problem import Evaluate, Problem, make_evaluator, make_problem
 from softsim.sysid.recording import Recording
 from softsim.sysid.settings import Settings
-from softsim.sysid.tracks import complete, cut
+from softsim.sysid.tracks import UNEVEN, Track, complete, cut
 
 ABOUT = 1.0  # s, a window where none is given
 LEAST = 20  # samples of such a window
@@ -77,16 +77,49 @@ def iterate(
     how = Settings(**settings)
     source = last_read(mj_model)
     tracks = complete(recordings, mj_model)
-    # the caller's setting is put back between steps
     with jax.enable_x64(True):
         table = make_table(mj_model, parameters, how)
-        measured = all(recording.qvel is not None for recording in recordings)
-        problem = make_problem(mj_model, table, how, tracks[0].dt, measured)
+        problem = make_problem(mj_model, table, how, tracks[0].dt, _measured(recordings))
+    yield from _steps(tracks, mj_model, source, problem, make_evaluator(problem), how)
+
+
+def refit(fit: Fit, recordings: Sequence[Recording]) -> Fit:
+    """The same fit to other recordings, from the same start: repeated without compiling again.
+
+    Args:
+        recordings: of the `dt` of those that were fitted, with velocities if those had them.
+
+    Raises:
+        ValueError: as `identify`.
+    """
+    tracks = complete(recordings, fit.given)
+    if abs(tracks[0].dt / fit.tracks[0].dt - 1) > UNEVEN:
+        raise ValueError(
+            f"recordings[0].dt: got {tracks[0].dt:.6g} s, expected {fit.tracks[0].dt:.6g} s as in "
+            "the fit"
+        )
+    *_, found = _steps(tracks, fit.given, fit.source, fit.problem, fit.evaluate, fit.settings)
+    return found
+
+
+def _measured(recordings: Sequence[Recording]) -> bool:
+    return all(recording.qvel is not None for recording in recordings)
+
+
+def _steps(
+    tracks: list[Track],
+    mj_model: mujoco.MjModel,
+    source: mujoco.MjSpec | None,
+    problem: Problem,
+    evaluate: Evaluate,
+    how: Settings,
+) -> Iterator[Fit]:
+    """Fits step by step; between them JAX has the caller's precision again."""
     if how.smooth:
         tracks = start_in_flight(tracks, mj_model, problem.backward)
     second = max(LEAST, round(ABOUT / tracks[0].dt))
     windows = cut(tracks, second if how.window is None else how.window, how.windows == "first")
-    points = solve(problem, windows, make_evaluator(problem), how.stages, how.iterations)
+    points = solve(problem, windows, evaluate, how.stages, how.iterations)
     begin = time.perf_counter()
     while True:
         with jax.enable_x64(True):
@@ -94,4 +127,4 @@ def iterate(
         if point is None:
             return
         seconds = time.perf_counter() - begin
-        yield Fit(mj_model, source, problem, tracks, windows, point, seconds, how)
+        yield Fit(mj_model, source, problem, evaluate, tracks, windows, point, seconds, how)

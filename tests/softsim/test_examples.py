@@ -9,10 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/derivatives.md", "docs/mechanics.md", "docs/sysid.md")
+MODULES = ("constants", "distance", "mechanics", "names", "sysid.identify", "sysid.recording")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["constants", "distance", "mechanics", "names", "sysid.identify", "sysid.recording"])
+@pytest.mark.parametrize("module", MODULES)
 def test_docstring(module):
     found = doctest.testmod(importlib.import_module(f"softsim.{module}"))
     assert found.attempted and not found.failed

@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 
 from softsim import sysid
-from softsim.sysid.least_squares import solve
-from softsim.sysid.problem import make_evaluator
-from softsim.sysid.tracks import complete, cut
-from softsim.sysid.uncertainty import certainty
 from tests.softsim.sysid.models import ARM, swings
 
 TRUTH = {"damping:shoulder": 0.3, "frictionloss:elbow": 0.12, "mass:fore": 0.7}
@@ -72,19 +68,16 @@ def test_noise_is_seen_and_allowed_for(
         )
         for r in recordings
     ]
-    windows = cut(complete(noisy, fit.given), 60)
-    evaluate = _PROGRAMS.setdefault("arm", make_evaluator(fit.problem))
-    *_, last = solve(fit.problem, windows, evaluate, (0.25, 1.0))
-    assert last.done and not last.stalled
-    sure, truth = certainty(fit.problem, last, windows.recording), np.array(list(TRUTH.values()))
+    again = sysid.refit(fit, noisy)
+    assert again.converged and not again.point.stalled
+    sure, truth = again.sure, np.array(list(TRUTH.values()))
     assert ((sure.low[:3] <= truth) & (truth <= sure.high[:3])).all(), sure
     off = np.abs(np.log(sure.values[:3] / truth))
     assert (off < 4 * np.maximum(sure.white, sure.sandwich)[:3]).all()
     # a multiple of the assumed 2 degrees; samples weigh less where parameters may differ (`spread`)
     assert 0.5 * noise < sure.noise * np.radians(2) < 1.1 * noise + 1e-5
-
-
-_PROGRAMS: dict = {}
+    with pytest.raises(ValueError, match=r"recordings\[0\].dt: got 0.01 s, expected 0.02 s"):
+        sysid.refit(fit, [sysid.Recording(qpos=noisy[0].qpos, ctrl=noisy[0].ctrl, dt=0.01)])
 
 
 @pytest.mark.slow
