@@ -12,7 +12,8 @@ from softsim.sysid.recording import Recording
 MAX_SPEED = 20.0  # m/s; faster is taken for a wrong unit
 NO_JUMP = 0.005  # m between rows; less may be noise at a high rate
 NORM_ERROR = 1e-3  # of a quaternion
-DISAGREE = 0.5  # of the root mean square velocity
+DISAGREE = 0.5  # of the root mean square velocity, beside:
+SLOW = {"linear": 0.05, "angular": 0.2}  # m/s, rad/s; impacts that shake a body make as much
 AROUND = 9  # rows, to which a parabola is fitted for a velocity
 NEAR = np.array([-5, -4, -3, -2, 2, 3, 4, 5])  # rows, whose speed a jump exceeds
 UNEVEN = 1e-4  # relative, by which samples may miss the model's time steps
@@ -164,7 +165,7 @@ def _refuse_other_velocity(
         scale = np.sqrt(np.mean(found[:, dofs] ** 2))
         noise = -2 * min(0.0, float(np.mean(neighbours[:, dofs])))
         off = np.sqrt(max(0.0, float(np.mean(both[:, dofs] ** 2)) - noise))
-        if off > DISAGREE * scale + 1e-3:
+        if off > DISAGREE * scale + SLOW[name]:
             raise ValueError(
                 f"recordings[...].qvel: the {name} part is {off:.3g} (root mean square) away from "
                 f"the rate of qpos, {scale:.3g}; units, frame (angular velocity is in the frame of "

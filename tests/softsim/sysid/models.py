@@ -31,7 +31,7 @@ ZOO = """
 ARM = """<mujoco><option timestep="0.005" integrator="implicitfast"/>
 <default><joint axis="0 1 0" armature=".01"/></default><worldbody>
 <body><joint name="shoulder" damping="{damping}" frictionloss=".1"/>
-<geom type="capsule" fromto="0 0 0 0 0 -.4" size=".03" mass="1.2"/>
+<geom name="upper" type="capsule" fromto="0 0 0 0 0 -.4" size=".03" mass="1.2"/>
 <body name="fore" pos="0 0 -.4"><joint name="elbow" damping=".15" frictionloss="{friction}"/>
 <geom type="capsule" fromto="0 0 0 0 0 -.3" size=".025" mass="{mass}"/></body></body>
 </worldbody><actuator><motor name="shoulder" joint="shoulder"/><motor name="elbow" joint="elbow"/>

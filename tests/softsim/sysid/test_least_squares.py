@@ -20,6 +20,8 @@ def test_unidentified_directions() -> None:
     assert unidentified(table, np.diag([1e4, 1e4]), np.eye(2)) == []
     one = unidentified(table, np.diag([1e4, 0.0]), np.eye(2))
     assert len(one) == 1 and "mass:fore not at all" in one[0]
+    both = unidentified(table, 1e4 * np.array([[1.0, -1.0], [-1.0, 1.0]]), np.eye(2))
+    assert len(both) == 1 and "cannot tell damping:elbow, mass:fore apart" in both[0]
     alike = unidentified(table, np.diag([1e4, 1e4]), np.array([[1.0, 0.99], [0.99, 1.0]]))
     assert "hard to tell apart" in alike[0]
 
