@@ -27,6 +27,8 @@ from softsim.sysid.sensitivity import push, sweep, vary
 from softsim.sysid.settings import Settings
 from softsim.sysid.tracks import Windows, angular, count_substeps
 
+# fields whose zeros are left out of a step; what is inserted takes their place
+OF_JOINTS = ("dof_damping", "dof_armature", "dof_frictionloss", "jnt_stiffness")
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
 CHUNK = 128  # windows per call at most; the last call is filled up with copies
 UNKNOWN = (20.0, 1e4)  # m/s and degrees/s, a velocity that was not recorded: any that is allowed
@@ -160,8 +162,8 @@ def make_problem(
         )
     if settings.start:  # which may bring what the model has none of, such as friction loss
         given = softsim.put_model(mj_model)
-        begin = jax.jit(lambda u: pick(table.insert(given, u)))
-        mj_model = to_mujoco(mj_model, begin(jnp.zeros(table.size)))
+        begin = jax.jit(lambda u: pick(table.insert(given, u)))(jnp.zeros(table.size))
+        mj_model = to_mujoco(mj_model, {name: begin[name] for name in OF_JOINTS})
     m = softsim.put_model(mj_model)
     turns = angular(mj_model)
     in_units = lambda pair: np.where(turns, np.radians(pair[1]), pair[0])

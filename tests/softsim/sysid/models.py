@@ -16,7 +16,8 @@ ZOO = """
       <body name="flap" pos="0.1 0 0">
         <joint name="hinge" type="hinge" axis="0 1 0" damping="0.1" armature="0.02"
                frictionloss="0.05" stiffness="0.3"/>
-        <geom name="flap" type="capsule" fromto="0 0 0 0.2 0 0" size="0.02" mass="0.1"/>
+        <geom name="flap" type="capsule" fromto="0 0 0 0.2 0 0" size="0.02" mass="0.1"
+              contype="0" conaffinity="0"/>
       </body>
     </body>
   </worldbody>

@@ -13,6 +13,7 @@ from softsim.sysid import Settings
 from softsim.sysid.kinds import scale_lengths
 from softsim.sysid.mjcf import last_read, pick, to_mujoco, write_mjcf
 from softsim.sysid.parameters import make_table
+from softsim.sysid.problem import make_problem
 from tests.softsim.sysid.models import ZOO
 
 EVERY = ("friction:box", "torsion:box", "rolling:box", "timeconst:box", "dampratio:box", "dmin:box",
@@ -123,6 +124,21 @@ def test_mass_and_inertia_fitted_together_are_what_they_say(zoo: mujoco.MjModel)
     assert (value["dmax:box"] > 0).all() and (value["dmax:box"] <= 1).all()
     box = inertia[:, 1]
     assert (2 * box.max(axis=1) < box.sum(axis=1) * (1 + 1e-12)).all()
+
+
+def test_a_start_is_where_the_fit_starts(zoo: mujoco.MjModel) -> None:
+    """Once, not on top of itself, and of friction loss also where there was none."""
+    bare = mujoco.MjModel.from_xml_string(ZOO.replace('frictionloss="0.05"', ""))
+    start = {"size:box": 0.2, "mass:box": 0.8, "gravity": 5.0, "frictionloss:hinge": 0.3}
+    how = Settings(start=start)
+    table = make_table(bare, list(start), how)
+    problem = make_problem(bare, table, how, 0.005, measured=True)
+    begin = jax.jit(lambda u: pick(table.insert(problem.model, u)))(jnp.zeros(table.size))
+    np.testing.assert_allclose(begin["geom_size"][1], [0.2, 0.16, 0.1])
+    np.testing.assert_allclose(begin["body_mass"][1], 0.8)
+    np.testing.assert_allclose(begin["gravity"], [0, 0, -5])
+    np.testing.assert_allclose(begin["dof_frictionloss"][6], 0.3)
+    assert problem.model._impl.dof_hasfrictionloss[6]
 
 
 def test_fitted_inertia_reaches_the_simulation() -> None:
