@@ -5,9 +5,9 @@ mass and side length; poses are recorded with 1 mm and 1 degree of noise, veloci
 Mass itself cannot be told from free tosses, in which only its ratios to inertia and force matter;
 contact stiffness is a time, for the same reason. Contact forces begin at zero (solimp dmin 0):
 where they begin with a jump, derivatives mislead the fit (see the bounce). The fit starts from a
-model that is wrong in every parameter, and goes by stages: short windows after the release, whose
-errors are nearly linear in the parameters, then longer ones, then the whole tosses. This is
-repeated with new tosses, and errors and the coverage of the 95 % intervals are counted.
+model that is wrong in every parameter, and goes by stages: first half of every window, whose errors
+are nearly linear in the parameters, then all of it. This is repeated with new tosses, and errors
+and the coverage of the 95 % intervals are counted.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,10 @@ import jax
 import mujoco
 import numpy as np
 
-from experiments import _run, sysid
+from experiments import _run
 from experiments._figures import figure
-from experiments._fitting import make_evaluator
-from experiments._flight import start_in_flight
-from experiments._intervals import certainty
-from experiments._trajectories import cut, make_recording
+from experiments.sysid import MODEL
+from softsim import sysid
 
 TRUTH = {
     "friction:cube": 0.22,
@@ -39,7 +37,6 @@ WRONG = {
     "inertia:cube": 0.0006,
 }
 NOISE = (0.001, 1.0)  # m, degrees
-STAGES = ((0.5, True), (1.0, True), (1.0, False))  # share of the window, first windows only
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Args:
 
 def true_model() -> mujoco.MjModel:
     """The tossed cube, with the parameters that are to be found."""
-    mj_model = mujoco.MjModel.from_xml_path(str(sysid.MODEL))
+    mj_model = mujoco.MjModel.from_xml_path(str(MODEL))
     mj_model.geom("cube").friction[0] = TRUTH["friction:cube"]
     mj_model.geom("cube").solref[:] = TRUTH["timeconst:cube"], TRUTH["dampratio:cube"]
     mj_model.geom("cube").size[:] = TRUTH["size:cube"]
@@ -88,8 +85,8 @@ def record(
     spin: float,
     seed: int,
     noise: tuple[float, float] = NOISE,
-) -> dict[str, np.ndarray]:
-    """Tosses of the last free body by MuJoCo, as noisy poses in the layout of .npz.
+) -> list[sysid.Recording]:
+    """Tosses of the last free body by MuJoCo, as noisy poses.
 
     Args:
         spin: standard deviation of angular velocity, rad/s.
@@ -111,54 +108,25 @@ def record(
             turn = np.radians(noise[1]) * generator.normal(size=3)
             mujoco.mju_quatIntegrate(spun, turn, 1.0)
             qpos[toss, k, 3:] = spun
-    return {
-        "qpos": qpos.reshape(-1, 7),
-        "dt": np.array(mj_model.opt.timestep),
-        "start": samples * np.arange(tosses),
-        "length": np.full(tosses, samples),
-    }
-
-
-def settings(args: Args) -> sysid.Args:
-    """How the fits are done: multiple shooting, every window with an unknown initial state."""
-    return sysid.Args(
-        data=Path("simulated"),
-        parameters=tuple(TRUTH),
-        start=WRONG,
-        fit=args.tosses,
-        judge=0,
-        window=args.window,
-        windows="all",
-        states="estimated",
-        noise=NOISE,
-        velocity_noise=(1.0, 500.0),
-        robust=3.0,
-        spread=0.01,
-        iterations=15,
-    )
+    return [sysid.Recording(qpos=toss, dt=mj_model.opt.timestep) for toss in qpos]
 
 
 def compute(args: Args, bar: _run.Progress) -> dict[str, np.ndarray]:
-    """Values, interval ends, noise level and evaluations of every repeat."""
-    mj_model = true_model()
-    how = settings(args)
+    """Values, interval ends, noise level and evaluations of every repeat, by one program."""
+    mj_model, fit = true_model(), None
     columns: dict[str, list] = {"values": [], "low": [], "high": [], "noise": [], "evaluations": []}
     task = bar.add_task("repeats", total=args.repeats, status="")
-    evaluate = problem = None
-    everything = np.arange(args.tosses)
     for repeat in range(args.repeats):
         tosses = record(mj_model, args.tosses, args.samples, args.spin, args.seed + repeat)
-        recording = start_in_flight(make_recording(tosses, mj_model), mj_model, backward=False)
-        if problem is None or evaluate is None:
-            problem = sysid.make_problem(how, mj_model, recording)
-            evaluate = make_evaluator(problem)
-        u, evaluations = None, 0
-        for share, first in STAGES:
-            windows = cut(recording, everything, int(share * args.window), first)
-            points, _ = sysid.minimise(how, problem, windows, evaluate, bar, u)
-            u, evaluations = points[-1].u, evaluations + points[-1].evaluations
-        sure = certainty(problem, points[-1], windows.trajectory)
-        found = (sure.values, sure.low, sure.high, sure.noise, evaluations)
+        if fit is None:
+            fit = sysid.identify(
+                mj_model, tosses, list(TRUTH), start=WRONG, noise=NOISE, robust=3.0, spread=0.01,
+                stages=(0.5, 1.0), window=args.window,
+            )  # fmt: skip
+        else:
+            fit = sysid.refit(fit, tosses)
+        sure = fit.sure
+        found = (sure.values, sure.low, sure.high, sure.noise, fit.point.evaluations)
         for name, value in zip(columns, found):
             columns[name].append(value)
         bar.update(task, advance=1, status=f"noise level {sure.noise:.2f}")

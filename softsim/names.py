@@ -1,5 +1,7 @@
 """From names to ids: elements of a model by the names its MJCF file gives them."""
 
+import difflib
+
 import mujoco
 from mujoco import mjx
 
@@ -21,7 +23,7 @@ KINDS: dict[str, mujoco.mjtObj] = {
 _SHOWN = 12  # names that an error lists
 
 
-def element_names(m: mjx.Model, kind: str) -> list[str]:
+def element_names(m: mjx.Model | mujoco.MjModel, kind: str) -> list[str]:
     """The names of all elements of a kind, in the order of their ids; "" where there is none."""
     if kind not in KINDS:
         raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(KINDS)}")
@@ -33,7 +35,7 @@ def element_names(m: mjx.Model, kind: str) -> list[str]:
     return [mjx.id2name(m, KINDS[kind], i) or "" for i in range(sizes[kind])]
 
 
-def name_to_id(m: mjx.Model, kind: str, name: Element) -> int:
+def name_to_id(m: mjx.Model | mujoco.MjModel, kind: str, name: Element) -> int:
     """The id of an element, an index into the model's and data's arrays of its kind.
 
     >>> import mujoco, softsim
@@ -48,14 +50,16 @@ def name_to_id(m: mjx.Model, kind: str, name: Element) -> int:
         name: the name; an id is checked and returned.
 
     Raises:
-        ValueError: there is no such element; the message lists those that are there.
+        ValueError: there is no such element; the message lists those that are there, of many the
+            closest.
     """
     names = element_names(m, kind)
     if isinstance(name, str):
         if name and name in names:
             return names.index(name)
         named = [n for n in names if n]
-        listed = ", ".join(named[:_SHOWN]) + (", ..." if len(named) > _SHOWN else "")
+        shown = difflib.get_close_matches(name, named, _SHOWN, 0) if len(named) > _SHOWN else named
+        listed = ", ".join(shown) + (", ..." if len(named) > _SHOWN else "")
         raise ValueError(f"{kind}: got {name!r}, expected one of: {listed or 'none has a name'}")
     if not 0 <= int(name) < len(names):
         raise ValueError(f"{kind}: got id {name}, expected 0 <= id < {len(names)}")

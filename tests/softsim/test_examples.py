@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/derivatives.md", "docs/mechanics.md", "docs/planning.md")
-
-
+PAGES = (
+    "README.md",
+    "docs/derivatives.md",
+    "docs/mechanics.md",
+    "docs/planning.md",
+    "docs/sysid.md",
+)
 MODULES = (
     "bundles",
     "constants",
@@ -19,6 +23,8 @@ MODULES = (
     "names",
     "planning.closed_loop",
     "planning.task",
+    "sysid.identify",
+    "sysid.recording",
 )
 
 

@@ -13,7 +13,7 @@ ROUNDING = 1e-12  # of the largest information: less is none
 
 
 class Blocks(NamedTuple):
-    """What least squares needs of each of w windows."""
+    """What least squares needs of each of w windows, of W samples and K state offsets."""
 
     samples: Float[np.ndarray, "w W"]  # |r_wk|^2
     variance: Float[np.ndarray, "w W"]  # v_wk
@@ -59,21 +59,21 @@ def noise_variance(blocks: Blocks, P: int) -> float:
     return max(float(np.sum(blocks.square)) / freedom, rounding, np.finfo(float).tiny)
 
 
-def prior_variance(blocks: Blocks, trajectory: Int[np.ndarray, " w"]) -> float:
-    """s^2, against which the prior is weighed: of white noise, or of what trajectories disagree on.
+def prior_variance(blocks: Blocks, recording: Int[np.ndarray, " w"]) -> float:
+    """s^2, against which the prior is weighed: of white noise, or of what recordings disagree on.
 
-    Where the model is not quite right, errors go together within a trajectory, and counting every
-    sample as new information would silence the prior. The gradients of n trajectories then vary by
+    Where the model is not quite right, errors go together within a recording, and counting every
+    sample as new information would silence the prior. The gradients of n recordings then vary by
     B instead of s^2 H, and tr(H^-1 B) / P is the s^2 for which they agree on average (the magnitude
     adjustment of Pauli, Racugno, Ventura: Bayesian composite marginal likelihoods, 2011).
     """
     reduced = reduce(blocks, 0.0)
     P = len(reduced.H)
     white = noise_variance(blocks, P)
-    n = len(np.unique(trajectory))
+    n = len(np.unique(recording))
     if n < 2:
         return white
-    B = between(reduced.scores, trajectory) * n / (n - 1)
+    B = between(reduced.scores, recording) * n / (n - 1)
     strength, axes = np.linalg.eigh(reduced.H)
     seen = strength > ROUNDING * strength[-1]
     ratios = np.diag(axes.T @ B @ axes)[seen] / strength[seen]
@@ -81,9 +81,9 @@ def prior_variance(blocks: Blocks, trajectory: Int[np.ndarray, " w"]) -> float:
 
 
 def between(
-    scores: Float[np.ndarray, "w P"], trajectory: Int[np.ndarray, " w"]
+    scores: Float[np.ndarray, "w P"], recording: Int[np.ndarray, " w"]
 ) -> Float[np.ndarray, "P P"]:
-    """Sum of squares of the trajectories' gradients about their mean."""
-    groups = [scores[trajectory == i].sum(axis=0) for i in np.unique(trajectory)]
+    """Sum of squares of the recordings' gradients about their mean."""
+    groups = [scores[recording == i].sum(axis=0) for i in np.unique(recording)]
     apart = np.stack(groups) - np.mean(groups, axis=0)
     return apart.T @ apart

@@ -1,42 +1,44 @@
-"""Velocities at the start of trajectories of free bodies, from all rows of the first flight.
+"""Velocities at the start of recordings of free bodies, from all rows of the first flight.
 
 A recorded velocity is a difference of two neighbouring rows, and carries their noise; errors of the
 first one grow through every later contact. Until its first contact a free body moves on a parabola
 and turns steadily, so that all those rows together tell the first velocity far better.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from experiments._trajectories import Recording
+from softsim.sysid.tracks import Track
 
 FARTHEST = 2.0  # rad from the first attitude; rotation vectors jump at pi
 LEAST = 5  # rows in flight; a recorded velocity is kept where there are fewer
 
 
-def start_in_flight(recording: Recording, mj_model: mujoco.MjModel, backward: bool) -> Recording:
-    """The recording with other velocities in the first row of each trajectory.
+def start_in_flight(
+    tracks: Sequence[Track], mj_model: mujoco.MjModel, backward: bool
+) -> list[Track]:
+    """The tracks with other velocities in their first rows.
 
     The model serves only to find the first row in which anything touches. A model with joints other
-    than free ones is not in flight: its recording is returned as it is.
+    than free ones is not in flight: its tracks are returned as they are.
 
     Args:
         backward: velocities are means over the sample before, which is kept.
     """
-    if mj_model.njnt == 0 or (mj_model.jnt_type != int(mujoco.mjtJoint.mjJNT_FREE)).any():
-        return recording
-    qvel = recording.qvel.copy()
-    for trajectory in range(len(recording.start)):
-        rows = recording.rows(trajectory)
-        qpos = recording.qpos[rows]
-        count = _rows_before_contact(mj_model, qpos)
+    free = mj_model.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)
+    if not free.size or not free.all():
+        return list(tracks)
+    found = []
+    for track in tracks:
+        qvel, count = track.qvel.copy(), _rows_before_contact(mj_model, track.qpos)
         if count >= LEAST:
-            at = -0.5 * (recording.dt if backward else _lag(mj_model))
-            qvel[rows.start] = _velocity(mj_model, qpos[:count], recording.dt, at)
-    return replace(recording, qvel=qvel)
+            at = -0.5 * (track.dt if backward else _lag(mj_model))
+            qvel[0] = _velocity(mj_model, track.qpos[:count], track.dt, at)
+        found.append(track._replace(qvel=qvel))
+    return found
 
 
 def _lag(mj_model: mujoco.MjModel) -> float:

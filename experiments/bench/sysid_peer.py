@@ -1,9 +1,8 @@
 """The same fit by finite differences in MuJoCo C: `mujoco.sysid`, or the optimiser inside it.
 
 `mujoco.sysid` needs the extra packages of `pip install 'mujoco[sysid]'`. Without them its optimiser
-`mujoco.minimize.least_squares`, which comes with MuJoCo, is called directly: the same algorithm,
-finite differences and line search. Both minimise the cost of `_fitting` over the same coordinates
-and windows, from the same start, with initial states as measured.
+`mujoco.minimize.least_squares`, which comes with MuJoCo, is called directly. Both minimise the cost
+of `softsim.sysid` over the same coordinates and windows, from the same start.
 """
 
 import importlib
@@ -11,17 +10,18 @@ import io
 import os
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from experiments._fitting import Problem, half_sample
-from experiments._mjcf import in_shape, pick, to_mujoco
-from experiments._trajectories import Windows
+from softsim import sysid
 from softsim.integrators import difference_pos
+from softsim.sysid.mjcf import pick, to_mujoco
+from softsim.sysid.problem import half_sample
 
 # by name: MuJoCo's Python parts are typed, its compiled ones are not, and mypy cannot have both
 minimize = importlib.import_module("mujoco.minimize")
@@ -30,69 +30,58 @@ REACH = 5.0  # bounds of the coordinates; the optimiser wants some
 
 
 @dataclass
-class PeerFit:
+class Peer:
     """What the peer found, and its price."""
 
-    name: str
+    name: str = "mujoco.minimize"
     u: Float[np.ndarray, " P"] = field(default_factory=lambda: np.zeros(0))
     evaluations: int = 0  # passes over the windows
     seconds: float = 0.0
     history: list[tuple[int, float]] = field(default_factory=list)  # evaluations, cost so far
 
+    def summary(self, goal: float) -> dict[str, Any]:
+        """Numbers, among them the evaluations until the cost was at `goal`."""
+        reached = [n for n, cost in self.history if cost <= goal]
+        return {
+            "name": self.name,
+            "cost": self.history[-1][1],
+            "evaluations": self.evaluations,
+            "evaluations_to_our_cost_within_1_percent": reached[0] if reached else None,
+            "seconds": self.seconds,
+        }
 
-def fit_peer(
-    problem: Problem,
-    windows: Windows,
-    variance: Float[np.ndarray, "w W"],
-    noise: float,
-    mj_model: mujoco.MjModel,
-    iterations: int,
-) -> PeerFit:
-    """Fit by finite differences, until the optimiser stops by itself or `iterations` are over.
 
-    The `variance` of the samples, which takes derivatives, and that of the `noise`, against which
-    the prior is weighed, are given.
+def fit_peer(fit: sysid.Fit, iterations: int) -> Peer:
+    """Minimise the cost of `fit` by finite differences, until the optimiser stops by itself.
+
+    Initial states are as measured. The variances of the samples, which take derivatives, and that
+    of the noise, against which the prior is weighed, are those of the fit.
     """
-    fit = PeerFit("mujoco.minimize")
-    residual = _make_residual(problem, windows, jnp.asarray(variance), noise, mj_model, fit)
-    P = problem.table.size
+    peer, P = Peer(), fit.problem.table.size
+    residual = _make_residual(fit, peer)
     begin = time.perf_counter()
-    sysid = _find_sysid()
-    if sysid is None:
+    library = importlib.import_module("mujoco.sysid")
+    if hasattr(library, "optimize"):
+        peer.name, parameters = "mujoco.sysid", library.ParameterDict()
+        for label in fit.problem.table.labels:
+            parameters.add(library.Parameter(label, 0.0, -REACH, REACH))
+        found, _ = library.optimize(
+            parameters, lambda x, _: ([residual(x)], [], []), verbose=False, max_iters=iterations,
+            output=io.StringIO(),
+        )  # fmt: skip
+        peer.u = found.as_vector()
+    else:
         bounds = [np.full(P, -REACH), np.full(P, REACH)]
         x, _ = minimize.least_squares(np.zeros(P), residual, bounds, max_iter=iterations, verbose=0)
-        fit.u = x.ravel()
-    else:
-        fit.name = "mujoco.sysid"
-        parameters = sysid.ParameterDict()
-        for label in problem.table.labels:
-            parameters.add(sysid.Parameter(label, 0.0, -REACH, REACH))
-        found, _ = sysid.optimize(
-            parameters,
-            lambda x, _: ([residual(x)], [], []),
-            verbose=False,
-            max_iters=iterations,
-            output=io.StringIO(),
-        )
-        fit.u = found.as_vector()
-    fit.seconds = time.perf_counter() - begin
-    return fit
+        peer.u = x.ravel()
+    peer.seconds = time.perf_counter() - begin
+    return peer
 
 
-def _find_sysid():
-    sysid = importlib.import_module("mujoco.sysid")
-    return sysid if hasattr(sysid, "optimize") else None
-
-
-def _make_residual(
-    problem: Problem,
-    windows: Windows,
-    variance: Array,
-    noise: float,
-    mj_model: mujoco.MjModel,
-    fit: PeerFit,
-):
+def _make_residual(fit: sysid.Fit, peer: Peer):
     """A function of coordinates (P,) or, for finite differences, of several columns (P, k)."""
+    problem, windows, mj_model = fit.problem, fit.windows, fit.given
+    variance, noise = jnp.asarray(fit.point.blocks.variance), fit.point.noise
     table, model, substeps = problem.table, problem.model, problem.substeps
 
     @jax.jit
@@ -125,7 +114,7 @@ def _make_residual(
         models, states, priors = [], [], []
         for u in columns.T:
             leaves, half, prior = prepare(jnp.asarray(u))
-            models += [to_mujoco(mj_model, in_shape(leaves, mj_model))] * count
+            models += [to_mujoco(mj_model, leaves)] * count
             qvel = windows.qvel0 + np.asarray(half)
             states.append(np.concatenate([np.zeros((count, 1)), windows.qpos0, qvel], axis=1))
             priors.append(np.asarray(prior))
@@ -137,11 +126,11 @@ def _make_residual(
             np.concatenate([np.asarray(compare(jnp.asarray(p))).ravel(), prior])
             for p, prior in zip(parts, priors)
         ]
-        fit.evaluations += columns.shape[1]
+        peer.evaluations += columns.shape[1]
         if columns.shape[1] == 1:
             cost = 0.5 * float(out[0] @ out[0])
-            best = min(cost, fit.history[-1][1]) if fit.history else cost
-            fit.history.append((fit.evaluations, best))
+            best = min(cost, peer.history[-1][1]) if peer.history else cost
+            peer.history.append((peer.evaluations, best))
         stacked = np.stack(out, axis=1)
         return stacked if np.ndim(x) > 1 else stacked[:, 0]
 

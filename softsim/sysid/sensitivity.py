@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jaxtyping import Array, Float
 from mujoco import mjx
 
@@ -33,37 +32,32 @@ def push(f: Callable, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
 
 
 def vary(
-    insert: Callable[[Array], mjx.Model], u: Float[Array, " P"], du: Float[Array, "n P"]
+    insert: Callable[[mjx.Model, Array], mjx.Model],
+    m: mjx.Model,
+    u: Float[Array, " P"],
+    du: Float[Array, "n P"],
 ) -> Varied:
-    """The model `insert(u)`, and its derivatives along `du`."""
-    traced, shape = jax.make_jaxpr(insert, return_shape=True)(u)
-    treedef, kinds = jax.tree.structure(shape), [x.dtype for x in jax.tree.leaves(shape)]
-    which = [i for i in depending(traced) if jnp.issubdtype(kinds[i], jnp.inexact)]
+    """The model `insert(m, u)`, and its derivatives along `du`.
 
-    def compute(u: Float[Array, " P"]) -> tuple[list[Array], list[Array]]:
-        found = jaxpr_as_fun(traced)(u)
-        return [found[i] for i in which], found
+    What `insert` hands on as it is does not depend on u; the step then carries no tangents of it.
+    """
+    given, treedef = jax.tree.flatten(m)
+    which: list[int] = []
 
-    along = lambda t: jax.jvp(compute, (u,), (t,), has_aux=True)
-    leaves, tangents, rest = jax.vmap(along, out_axes=(None, 0, None))(du)
+    def changed(u: Float[Array, " P"]) -> list[Array]:
+        leaves = jax.tree.leaves(insert(m, u))
+        which[:] = [i for i, (old, new) in enumerate(zip(given, leaves)) if new is not old]
+        return [leaves[i] for i in which]
+
+    leaves, tangents = push(changed, (u,), (du,))
 
     def assemble(leaves: list[Array]) -> mjx.Model:
-        whole = list(rest)
+        whole = list(given)
         for i, leaf in zip(which, leaves):
             whole[i] = leaf
         return jax.tree.unflatten(treedef, whole)
 
     return Varied(leaves, tangents, assemble)
-
-
-def depending(traced: ClosedJaxpr) -> list[int]:
-    """Which results of a traced function its arguments lead to; the others are constants."""
-    reached = set(traced.jaxpr.invars)
-    leads = lambda x: not isinstance(x, Literal) and x in reached
-    for eqn in traced.jaxpr.eqns:
-        if any(map(leads, eqn.invars)):
-            reached.update(eqn.outvars)
-    return [i for i, x in enumerate(traced.jaxpr.outvars) if leads(x)]
 
 
 def sweep(

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from experiments._arrow import ROUNDING, between, noise_variance, reduce
-from experiments._fitting import Point, Problem
-from experiments._parameters import Table
+from softsim.sysid.arrow import ROUNDING, between, noise_variance, reduce
+from softsim.sysid.least_squares import TOLERANCE, Point
+from softsim.sysid.parameters import Table
+from softsim.sysid.problem import Problem
 
 WEAK = 0.3  # standard deviation in natural steps of a coordinate: about 30 %
 ALIKE = 0.97  # correlation from which two parameters are hard to tell apart
@@ -22,8 +23,9 @@ class Certainty:
     Attributes:
         values: fitted values.
         low, high: 95 % interval of each value, from the wider of two covariances: that of white
-            noise of the estimated level, and that of the spread of the trajectories' gradients
-            (sandwich), which holds if the model is not exactly right.
+            noise of the estimated level, and that of the spread of the recordings' gradients
+            (sandwich), which holds if the model is not exactly right. None is narrower than the
+            steps at which the fit stops.
         white, sandwich: standard deviations of the coordinates by either.
         noise: estimated level of the noise, as a multiple of the one assumed.
         correlation: of the coordinates.
@@ -40,11 +42,11 @@ class Certainty:
     weak: list[str]
 
 
-def certainty(problem: Problem, point: Point, trajectory: np.ndarray) -> Certainty:
+def certainty(problem: Problem, point: Point, recording: np.ndarray) -> Certainty:
     """Intervals at a minimum.
 
     Args:
-        trajectory: which trajectory each window was cut from.
+        recording: which recording each window was cut from.
     """
     table = problem.table
     reduced = reduce(point.blocks, 0.0)
@@ -53,19 +55,20 @@ def certainty(problem: Problem, point: Point, trajectory: np.ndarray) -> Certain
     information = reduced.H / noise2
     # with the prior, so that what the data ignore gets the prior's width instead of an error
     covariance = np.linalg.inv(information + slope.T @ slope)
-    n = len(np.unique(trajectory))
+    n = len(np.unique(recording))
     spare = max(n - point.u.size, 1)
-    scatter = between(reduced.scores / noise2, trajectory)
+    scatter = between(reduced.scores / noise2, recording)
     spread = covariance @ (n / spare * scatter) @ covariance
     white, sandwich = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(spread))
-    # few trajectories estimate the spread badly; Student's quantile allows for that
+    # few recordings estimate the spread badly; Student's quantile allows for that
     half = np.maximum(stats.norm.ppf(0.975) * white, stats.t.ppf(0.975, spare) * sandwich)
+    half = np.maximum(half, TOLERANCE)  # the fit stops at steps of that size
     values = np.asarray(table.values(point.u))
     low, high = _interval(table, point.u, half)
     correlation = covariance / np.outer(white, white)
     weak = unidentified(table, information, correlation)
     weak += [
-        f"trajectories disagree about {label}: together they determine it only to about "
+        f"recordings disagree about {label}: together they determine it only to about "
         f"{100 * deviation:.0f} %."
         for label, deviation in zip(table.labels, sandwich)
         if deviation > WEAK
