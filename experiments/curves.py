@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import EngFormatter
 
-from experiments import _run
-from experiments._figures import figure
+from experiments import cli
+from experiments.figures import figure
 from softsim.learning import Report
 
 PROGRESS, RETURNS = "progress.csv", "returns.csv"
@@ -59,7 +59,7 @@ class Log:
         """Write both tables."""
         for name, rows in self.tables.items():
             if rows:
-                _run.write_csv(self.out / name, {key: [r[key] for r in rows] for key in rows[0]})
+                cli.write_csv(self.out / name, {key: [r[key] for r in rows] for key in rows[0]})
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

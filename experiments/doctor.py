@@ -12,7 +12,7 @@ import jax
 import mujoco
 
 import softsim
-from experiments import _run
+from experiments import cli
 
 Preset = Literal["hard", "saltation", "soft", "straight_through"]
 MODEL = Path(__file__).parent / "models" / "billiard.xml"
@@ -54,7 +54,7 @@ def load(args: Args) -> tuple[mujoco.MjModel, mujoco.MjData]:
     Raises:
         ValueError: the file cannot be read or compiled, or has no such keyframe.
     """
-    mj_model = _run.load_model(args.model)
+    mj_model = cli.load_model(args.model)
     mj_data = mujoco.MjData(mj_model)
     names = [mj_model.key(i).name for i in range(mj_model.nkey)]
     if args.keyframe and args.keyframe not in names:
@@ -73,16 +73,16 @@ def main(args: Args) -> None:
     jax.config.update("jax_enable_x64", True)
     mj_model, mj_data = load(args)
     m, d = softsim.put_model(mj_model), softsim.put_data(mj_model, mj_data)
-    out = _run.open_folder(args.out)
+    out = cli.open_folder(args.out)
     report = softsim.check_gradients(m, d, softening(args))
     print(report)
     rows = [asdict(finding) for finding in report.findings]
-    _run.write_csv(out / "findings.csv", {key: [row[key] for row in rows] for key in rows[0]})
-    _run.write_json(
+    cli.write_csv(out / "findings.csv", {key: [row[key] for row in rows] for key in rows[0]})
+    cli.write_json(
         out / "metrics.json",
-        {**_run.provenance(args), "healthy": report.healthy, "advice": report.advice},
+        {**cli.provenance(args), "healthy": report.healthy, "advice": report.advice},
     )
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -17,8 +17,8 @@ import jax
 import mujoco
 import numpy as np
 
-from experiments import _run
-from experiments._figures import figure
+from experiments import cli
+from experiments.figures import figure
 from experiments.sysid import MODEL
 from softsim import sysid
 
@@ -111,7 +111,7 @@ def record(
     return [sysid.Recording(qpos=toss, dt=mj_model.opt.timestep) for toss in qpos]
 
 
-def compute(args: Args, bar: _run.Progress) -> dict[str, np.ndarray]:
+def compute(args: Args, bar: cli.Progress) -> dict[str, np.ndarray]:
     """Values, interval ends, noise level and evaluations of every repeat, by one program."""
     mj_model, fit = true_model(), None
     columns: dict[str, list] = {"values": [], "low": [], "high": [], "noise": [], "evaluations": []}
@@ -187,21 +187,21 @@ def main(args: Args) -> None:
     """Repeat the fit to new tosses and count."""
     if args.quick:
         args = Args(args.out, repeats=1, tosses=4, samples=31, window=20)
-    _run.open_folder(args.out)
-    with jax.enable_x64(True), _run.progress() as bar:
-        made = _run.provenance(args)
+    cli.open_folder(args.out)
+    with jax.enable_x64(True), cli.progress() as bar:
+        made = cli.provenance(args)
         found = compute(args, bar)
     rows, said = table(found), findings(found)
     columns = {"repeat": np.arange(len(found["values"]))}
     for i, name in enumerate(TRUTH):
         columns |= {f"{name} {key}": found[key][:, i] for key in ("values", "low", "high")}
-    _run.write_csv(args.out / "recovery.csv", columns)
+    cli.write_csv(args.out / "recovery.csv", columns)
     metrics = {**made, "table": rows, "findings": said}
-    _run.write_json(args.out / "metrics.json", metrics)
+    cli.write_json(args.out / "metrics.json", metrics)
     draw(args.out / "recovery.png", found)
-    _run.print_table("Recovery of known parameters", rows)
+    cli.print_table("Recovery of known parameters", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

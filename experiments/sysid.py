@@ -19,9 +19,9 @@ import mujoco
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments import _run
-from experiments._figures import figure
+from experiments import cli
 from experiments.bench.sysid_peer import Peer, fit_peer
+from experiments.figures import figure
 from softsim import sysid
 from softsim.sysid.judge import judge
 from softsim.sysid.tracks import complete
@@ -87,7 +87,7 @@ def identify(args: Args, mj_model: mujoco.MjModel, recordings: list[sysid.Record
     settings = {f.name: getattr(args, f.name) for f in fields(sysid.Settings)}
     settings["prior"] = (RULER if args.parameters == CUBE else {}) | args.prior
     steps = sysid.iterate(mj_model, recordings, args.parameters, **settings)
-    with _run.progress() as bar:
+    with cli.progress() as bar:
         task = bar.add_task("fitting", total=args.iterations, status="compiling")
         for fit in steps:
             bar.update(task, advance=1, status=f"error {fit.misfit:.3g} times the noise")
@@ -165,12 +165,12 @@ def main(args: Args) -> None:
     """Identify, and write what was found."""
     if args.quick:
         args = replace(args, fit=6, judge=6, iterations=4, window=min(args.window or 20, 20))
-    _run.open_folder(args.out)
-    mj_model, recordings = _run.load_model(args.model), sysid.read(args.data)
+    cli.open_folder(args.out)
+    mj_model, recordings = cli.load_model(args.model), sysid.read(args.data)
     chosen, others = split(args, len(recordings))
     fit = identify(args, mj_model, [recordings[i] for i in chosen])
     with jax.enable_x64(True):
-        made = _run.provenance(args)
+        made = cli.provenance(args)
         peer = fit_peer(fit, args.iterations) if args.peer else None
         columns = columns_of(fit, peer)
     which = others if len(others) else chosen
@@ -181,20 +181,20 @@ def main(args: Args) -> None:
     errors |= {name: fit.errors(model, judged) for name, model in models.items()}
     title = f"{len(which)} {'other' if len(others) else 'the fitted'} trajectories"
     metrics = {**made, "parameters": columns, **summary(fit, errors, peer)}
-    _run.write_json(args.out / "metrics.json", metrics)
-    _run.write_csv(args.out / "parameters.csv", columns)
+    cli.write_json(args.out / "metrics.json", metrics)
+    cli.write_csv(args.out / "parameters.csv", columns)
     rows = {f"{n}_{u}": e[:, i] for n, e in errors.items() for i, u in enumerate(("m", "deg"))}
-    _run.write_csv(args.out / "errors.csv", {"trajectory": which, **rows})
-    _run.write_with(args.out / "fitted.xml", lambda file: fit.to_mjcf(file, args.model))
+    cli.write_csv(args.out / "errors.csv", {"trajectory": which, **rows})
+    cli.write_with(args.out / "fitted.xml", lambda file: fit.to_mjcf(file, args.model))
     draw(args.out / "sysid.png", fit, errors, title)
     print(fit.report())
     middles = {MODELS[name]: np.median(found, axis=0) for name, found in errors.items()}
     shown = lambda e: {"position, mm": f"{1e3 * e[0]:.1f}", "rotation, deg": f"{e[1]:.2f}"}
-    _run.print_table(
+    cli.print_table(
         f"Median error over {title}", [{"model": n} | shown(e) for n, e in middles.items()]
     )
     print(f"Written to {args.out}: metrics.json, parameters.csv, errors.csv, fitted.xml, sysid.png")
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

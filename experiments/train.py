@@ -29,7 +29,7 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 import envs
 from envs.mujoco_c import run_episodes
 from envs.render import RenderError, strip
-from experiments import _run, presets
+from experiments import cli, presets
 from experiments.curves import RETURNS, Log, draw_curve
 from softsim import learning
 
@@ -100,7 +100,7 @@ def parse(argv: Sequence[str]) -> Args:
 
 def start(args: Args) -> tuple[envs.Env, Any]:
     """The environment and the reports to come: all is checked, nothing computed."""
-    out = _run.open_folder(args.folder)
+    out = cli.open_folder(args.folder)
     if (out / CHECKPOINT).exists() != args.resume:
         found = f"--out {out}: holds a checkpoint; continue it with --resume or choose another"
         raise ValueError(f"--resume: no checkpoint in {out}" if args.resume else found)
@@ -114,7 +114,7 @@ def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report
     """Follow a training: a bar, tables, and the best policies so far; the last report."""
     out, log = args.folder, Log(args.folder, args.resume)
     total = args.algorithm.iterations
-    with _run.progress() as bar, closing(reports):
+    with cli.progress() as bar, closing(reports):
         task = bar.add_task("training", total=total, status="compiling")
         try:
             for report in reports:
@@ -172,10 +172,10 @@ def main(args: Args) -> None:
     report, log = run(args, reports, seeds)
     draw_curve(out / "curve.png", f"{args.env}, {args.algo}", log.tables[RETURNS])
     scores = check(args, env)
-    _run.write_json(
+    cli.write_json(
         out / "metrics.json",
         {
-            **_run.provenance(args),
+            **cli.provenance(args),
             "algo": args.algo,
             "algorithm": {name: str(value) for name, value in vars(args.algorithm).items()},
             "env_steps_per_seed": report.steps,
@@ -190,10 +190,10 @@ def main(args: Args) -> None:
         {"seed": str(seed)} | {name: f"{x:.1f}" for name, x in zip(columns, values)}
         for seed, *values in zip(seeds, *scores.values())
     ]
-    _run.print_table(f"Mean return of {args.check_episodes} episodes from the same starts", rows)
+    cli.print_table(f"Mean return of {args.check_episodes} episodes from the same starts", rows)
     print(picture(args, env, seeds[int(np.argmax(report.best_return))]))
     print(f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, policy_SEED.npz")
 
 
 if __name__ == "__main__":
-    _run.launch(lambda: parse(sys.argv[1:]), main, __doc__)
+    cli.launch(lambda: parse(sys.argv[1:]), main, __doc__)

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 
 import jax
 
-from experiments import _run
+from experiments import cli
 from softsim.softening import Mode
 from softsim.testing import contact_checks as checks
 from softsim.testing.contact_cases import CASES, Case
@@ -64,12 +64,12 @@ def main(args: Args) -> None:
     """Measure the pairs and write the tables; rows are written as they come."""
     if args.quick:
         args = dataclasses.replace(args, poses=100, modes=("hard", "smooth"), bits=(64,), sweeps=4)
-    out = _run.open_folder(args.out)
+    out = cli.open_folder(args.out)
     # values only: the compiler's expensive optimisations would double the waiting
     jax.config.update("jax_disable_most_optimizations", True)
     rows, runs = _earlier(out)
-    runs.append(_run.provenance(args))
-    with _run.progress() as progress:
+    runs.append(cli.provenance(args))
+    with cli.progress() as progress:
         task = progress.add_task("contact", total=len(args.pairs), status="")
         for case in (case for case in CASES if case.name in args.pairs):
             progress.update(task, status=case.name)
@@ -79,7 +79,7 @@ def main(args: Args) -> None:
                     row.update(values)
             progress.advance(task)
             _write(out, [rows[name] for name in NAMES if name in rows], runs)
-    _run.print_table("contact", [_summary(rows[name]) for name in NAMES if name in rows])
+    cli.print_table("contact", [_summary(rows[name]) for name in NAMES if name in rows])
 
 
 def measure(case: Case, args: Args):
@@ -141,7 +141,7 @@ def _short(value: float | str | None) -> str:
 
 def _write(out: Path, rows: list[Row], runs: list[dict[str, Any]]) -> None:
     """contact.json and contact.csv with all numbers, contact.md with those of the summary."""
-    _run.write_json(out / "contact.json", {"rows": rows, "runs": runs})
+    cli.write_json(out / "contact.json", {"rows": rows, "runs": runs})
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    _run.write_csv(out / "contact.csv", {k: [row.get(k) for row in rows] for k in columns})
-    _run.write_markdown(out / "contact.md", [_summary(row) for row in rows])
+    cli.write_csv(out / "contact.csv", {k: [row.get(k) for row in rows] for k in columns})
+    cli.write_markdown(out / "contact.md", [_summary(row) for row in rows])

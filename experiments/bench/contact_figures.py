@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import _run
-from experiments._figures import figure
+from experiments import cli
+from experiments.figures import figure
 from softsim.testing.contact_cases import CASES, Case, Poses, random_poses
 from softsim.testing.contact_checks import contacts_of
 
@@ -78,12 +78,12 @@ def draw(path: Path, cases: list[Case], points: int) -> None:
 
 def main(args: Args) -> None:
     """One figure per first shape."""
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     # values only: the compiler's expensive optimisations would double the waiting
     jax.config.update("jax_disable_most_optimizations", True)
     chosen = [case for case in CASES if case.name in args.pairs]
     firsts = list(dict.fromkeys(case.first for case in chosen))
-    with jax.enable_x64(True), _run.progress() as progress:
+    with jax.enable_x64(True), cli.progress() as progress:
         task = progress.add_task("figures", total=len(firsts), status="")
         for first in firsts:
             progress.update(task, status=first)
@@ -94,4 +94,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

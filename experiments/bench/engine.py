@@ -20,7 +20,7 @@ import numpy as np
 from mujoco import mjx
 
 import softsim
-from experiments import _run
+from experiments import cli
 from experiments.bench.engine_growth import growth
 from experiments.bench.parity import load
 from experiments.bench.timing import lower_and_compile, temp_mb, timed_in_turns
@@ -179,11 +179,11 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main(args: Args) -> None:
     """Measure model by model; store after each."""
-    out = _run.open_folder(args.out)
+    out = cli.open_folder(args.out)
     jax.config.update("jax_enable_compilation_cache", False)
     report = _earlier(out, args)
     rows = report["rows"]
-    with _run.progress() as bar:
+    with cli.progress() as bar:
         task = bar.add_task("engine", total=len(args.models), status="")
         for name in args.models:
             calls: list[Call] = []
@@ -207,7 +207,7 @@ def main(args: Args) -> None:
                 report["growth"].append(row)
                 bar.update(task, status=f"growth: {row['kind']}")
                 _store(out, args, report)
-    _run.print_table("ratios", _shown(report["ratios"]))
+    cli.print_table("ratios", _shown(report["ratios"]))
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -226,11 +226,11 @@ def _earlier(out: Path, args: Args) -> dict[str, Any]:
 
 def _store(out: Path, args: Args, report: dict[str, Any]) -> None:
     """engine.json, engine.csv, engine.md (the ratios), and of the growth engine_growth.csv."""
-    report |= {**_run.provenance(args), "ratios": ratios(report["rows"])}
-    _run.write_json(out / "engine.json", report)
+    report |= {**cli.provenance(args), "ratios": ratios(report["rows"])}
+    cli.write_json(out / "engine.json", report)
     if report["ratios"]:
-        _run.write_markdown(out / "engine.md", _shown(report["ratios"]))
+        cli.write_markdown(out / "engine.md", _shown(report["ratios"]))
     for name, rows in (("engine", report["rows"]), ("engine_growth", report.get("growth"))):
         if rows:
             columns = list(dict.fromkeys(key for row in rows for key in row))
-            _run.write_csv(out / f"{name}.csv", {k: [r.get(k, "") for r in rows] for k in columns})
+            cli.write_csv(out / f"{name}.csv", {k: [r.get(k, "") for r in rows] for k in columns})

@@ -17,7 +17,7 @@ from etils import epath
 from mujoco import mjx
 
 import softsim
-from experiments import _run
+from experiments import cli
 
 GYMNASIUM = ("hopper", "walker2d_v5", "half_cheetah", "ant", "humanoid", "pusher_v5", "swimmer")
 MJX = (
@@ -186,11 +186,11 @@ def _error(a: tuple, b: tuple) -> float:
 
 def main(args: Args) -> None:
     """Measure, print and store the table, model by model."""
-    out = _run.open_folder(args.out)
+    out = cli.open_folder(args.out)
     # values only: the compiler's expensive optimisations would double the waiting
     jax.config.update("jax_disable_most_optimizations", True)
     rows = _others(out, args)
-    with _run.progress() as bar:
+    with cli.progress() as bar:
         task = bar.add_task("parity", total=len(args.models), status="")
         for name in args.models:
             bar.update(task, status=name)
@@ -209,7 +209,7 @@ def main(args: Args) -> None:
             _store(out, args, rows)
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != "refused"]
     shown = [{k: _text(row.get(k, "")) for k in names} for row in rows]
-    _run.print_table("parity", shown)
+    cli.print_table("parity", shown)
 
 
 def _others(out: Path, args: Args) -> list[dict]:
@@ -224,6 +224,6 @@ def _text(value: object) -> str:
 
 
 def _store(out: Path, args: Args, rows: list[dict]) -> None:
-    _run.write_json(out / "parity.json", {**_run.provenance(args), "rows": rows})
+    cli.write_json(out / "parity.json", {**cli.provenance(args), "rows": rows})
     names = list(dict.fromkeys(name for row in rows for name in row))
-    _run.write_csv(out / "parity.csv", {n: [row.get(n, "") for row in rows] for n in names})
+    cli.write_csv(out / "parity.csv", {n: [row.get(n, "") for row in rows] for n in names})

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import envs
-from experiments import _run, presets
+from experiments import cli, presets
 
 
 @dataclass(frozen=True)
@@ -149,20 +149,20 @@ def main(args: Args) -> None:
     if importlib.util.find_spec("brax") is None:
         raise ValueError("the peer is Brax's PPO: pip install 'softsim[brax]'")
     preset = presets.find(args.env)
-    out = _run.open_folder(args.out)
+    out = cli.open_folder(args.out)
     env = envs.make(args.env, **preset.env)
     seeds = range(args.seed, args.seed + args.seeds)
     rows = [row for row in earlier(out / "returns.csv") if row["seed"] not in seeds]
     for seed in seeds:
         rows += train(args, env, preset.shac.hidden, seed)
         columns = {key: [row[key] for row in rows] for key in rows[0]}
-        _run.write_csv(out / "returns.csv", columns)
+        cli.write_csv(out / "returns.csv", columns)
         done = {row["seed"] for row in rows}
         best = [max(row["return"] for row in rows if row["seed"] == s) for s in done]
-        _run.write_json(
-            out / "metrics.json", {**_run.provenance(args), "best_return": float(np.mean(best))}
+        cli.write_json(
+            out / "metrics.json", {**cli.provenance(args), "best_return": float(np.mean(best))}
         )
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

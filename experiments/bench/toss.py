@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 import softsim
-from experiments import _run
-from experiments._figures import COLORS, figure
+from experiments import cli
+from experiments.figures import COLORS, figure
 
 XML = """
 <mujoco>
@@ -119,7 +119,7 @@ def stock_step() -> float:
     return seconds(run, d)[1] / 1000
 
 
-def measure(args: Args, bar: _run.Progress) -> tuple[list[dict], float]:
+def measure(args: Args, bar: cli.Progress) -> tuple[list[dict], float]:
     """Every integration: distance, gradient, seconds; and the seconds of a stock step."""
     total = 2 * len(args.steps) + len(args.methods) * len(args.tolerances) + 2
     task = bar.add_task("toss", total=total, status="stock mjx.step")
@@ -166,14 +166,14 @@ def draw(path: Path, rows: list[dict]) -> None:
 
 def main(args: Args) -> None:
     """Measure, store and print."""
-    out = _run.open_folder(args.out)
-    with jax.enable_x64(True), _run.progress() as bar:
+    out = cli.open_folder(args.out)
+    with jax.enable_x64(True), cli.progress() as bar:
         rows, unit = measure(args, bar)
-        report = {**_run.provenance(args), "seconds of a stock step": unit, "rows": rows}
-    _run.write_json(out / "toss.json", report)
-    _run.write_csv(out / "toss.csv", {key: [row[key] for row in rows] for key in rows[0]})
+        report = {**cli.provenance(args), "seconds of a stock step": unit, "rows": rows}
+    cli.write_json(out / "toss.json", report)
+    cli.write_csv(out / "toss.csv", {key: [row[key] for row in rows] for key in rows[0]})
     draw(out / "toss.png", rows)
     shown = [
         {k: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in r.items()} for r in rows
     ]
-    _run.print_table("Gradient of a toss", shown)
+    cli.print_table("Gradient of a toss", shown)

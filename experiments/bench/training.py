@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _run
-from experiments._figures import figure
+from experiments import cli
+from experiments.figures import figure
 from experiments.curves import limits
 
 RESULTS = Path(__file__).parent / "results"
@@ -210,7 +210,7 @@ def store(out: Path, args: Args, runs: list[Curves]) -> list[dict[str, Any]]:
     """Write every file; returns the rows of the table."""
     goals = {run.env: goal_of(run, args.goal) for run in runs if run.algo == "ppo"}
     rows = [row(run, goals.get(run.env, float("inf"))) for run in runs]
-    _run.write_csv(out / f"{args.name}.csv", {key: [r[key] for r in rows] for key in rows[0]})
+    cli.write_csv(out / f"{args.name}.csv", {key: [r[key] for r in rows] for key in rows[0]})
     curves = [
         dict(zip(("env", "algo", "seed", *AXES, "seconds", "return"), (*run.name, seed, *values)))
         for run in runs
@@ -220,11 +220,11 @@ def store(out: Path, args: Args, runs: list[Curves]) -> list[dict[str, Any]]:
         for values in zip(*columns)
     ]
     table = {key: [c[key] for c in curves] for key in curves[0]}
-    _run.write_csv(out / f"{args.name}_curves.csv", table)
+    cli.write_csv(out / f"{args.name}_curves.csv", table)
     about = [{"env": r.env, "algo": r.algo} | r.about for r in runs]
-    data = {**_run.provenance(args), "goals": goals, "rows": rows, "about": about}
-    _run.write_json(out / f"{args.name}.json", data)
-    _run.write_markdown(out / f"{args.name}.md", _shown(rows))
+    data = {**cli.provenance(args), "goals": goals, "rows": rows, "about": about}
+    cli.write_json(out / f"{args.name}.json", data)
+    cli.write_markdown(out / f"{args.name}.md", _shown(rows))
     draw(out / f"{args.name}.png", runs, goals)
     return rows
 
@@ -233,7 +233,7 @@ def main(args: Args) -> None:
     """Add the runs to what is stored."""
     if not args.runs:
         raise ValueError("--runs: got none, expected folders written by experiments.train")
-    out = _run.open_folder(args.out)
+    out = cli.open_folder(args.out)
     new = [read(Path(folder)) for folder in args.runs]
     names = {run.name for run in new}
     runs = [run for run in stored(out, args.name) if run.name not in names] + new

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 
 import envs
-from experiments import _run, presets
+from experiments import cli, presets
 from softsim.learning.rollouts import unroll
 from softsim.learning.shac import first_order
 
@@ -76,13 +76,13 @@ def main(args: Args) -> None:
         }
         for name, (first, again) in timed.items()
     ]
-    out = _run.open_folder(args.out)
-    _run.print_table(f"{args.env}: {config.num_envs} environments, {config.horizon} steps", rows)
-    _run.write_json(
+    out = cli.open_folder(args.out)
+    cli.print_table(f"{args.env}: {config.num_envs} environments, {config.horizon} steps", rows)
+    cli.write_json(
         out / f"training_cost_{args.env.replace(':', '.')}.json",
-        {**_run.provenance(args), "steps_per_update": steps, "parts": rows},
+        {**cli.provenance(args), "steps_per_update": steps, "parts": rows},
     )
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 import softsim
-from experiments import _run
+from experiments import cli
 from experiments.compare_gradients.figures import Results, draw
 from experiments.compare_gradients.findings import findings
 from experiments.compare_gradients.problem import Problem, make_problem
@@ -46,7 +46,7 @@ def write_results(args: Args, problem: Problem, results: Results) -> list[str]:
     columns = {"input": problem.x, "differences": differences}
     for name, curve in {**curves, "reference": reference}.items():
         columns |= {f"{name}_outcome": curve.loss, f"{name}_gradient": curve.gradient}
-    _run.write_csv(args.out / "gradients.csv", columns)
+    cli.write_csv(args.out / "gradients.csv", columns)
     apart = {
         name: {
             "from_differences": np.median(np.abs(curve.gradient - differences)),
@@ -55,10 +55,10 @@ def write_results(args: Args, problem: Problem, results: Results) -> list[str]:
         }
         for name, curve in curves.items()
     }
-    record = _run.provenance(args)
+    record = cli.provenance(args)
     record |= {"input": problem.input.name, "unit": problem.input.unit}
     record |= {"median_difference": apart, "findings": said}
-    _run.write_json(args.out / "metrics.json", record)
+    cli.write_json(args.out / "metrics.json", record)
     draw(args, problem, results)
     return said
 
@@ -90,9 +90,9 @@ def main(args: Args) -> None:
     """Sweep the input by every method and write what came out."""
     if args.quick:
         args = replace(args, points=min(args.points, 9), refine=min(args.refine, 4))
-    with jax.enable_x64(True), _run.progress() as bar:
+    with jax.enable_x64(True), cli.progress() as bar:
         problem = make_problem(args)
-        _run.open_folder(args.out)
+        cli.open_folder(args.out)
         total = len(set(args.methods or (QUICK if args.quick else get_args(Method)))) + 1
         task = bar.add_task("sweeping", total=total, status="")
 
@@ -110,4 +110,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import softsim
-from experiments import _run
+from experiments import cli
 from experiments.compare_gradients.inputs import (
     Input,
     State,
@@ -37,7 +37,7 @@ def make_problem(args: Args) -> Problem:
     Raises:
         ValueError: names the argument, its value, and what was expected.
     """
-    mj_model = _run.load_model(args.model)
+    mj_model = cli.load_model(args.model)
     m = softsim.put_model(mj_model)
     start = _initial(args, mj_model)
     state = (m, softsim.put_data(mj_model, start), _controls(args, start.ctrl))

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 import softsim
-from experiments import _run
+from experiments import cli
 from experiments.mpc.findings import SAMPLING, Method, Record, compare, draw, table
 from experiments.mpc.tasks import PROBLEMS, Problem, find
 from softsim import planning
@@ -111,7 +111,7 @@ def make_run(
     return jax.jit(run)
 
 
-def measure(args: Args, name: str, method: str, bar: _run.Progress) -> list[Record]:
+def measure(args: Args, name: str, method: str, bar: cli.Progress) -> list[Record]:
     """All amounts of work of one method on one task."""
     problem = find(name)
     task = problem.task(jax.random.key(0))
@@ -167,9 +167,9 @@ def main(args: Args) -> None:
             args, tasks=("cartpole",), rounds=(1, 2), proposals=(0, 3), samples=(16,),
             sampling_rounds=(1,), starts=1, length=0.1,
         )  # fmt: skip
-    _run.open_folder(args.out)
-    with jax.enable_x64(True), _run.progress() as bar:
-        made = _run.provenance(args)
+    cli.open_folder(args.out)
+    with jax.enable_x64(True), cli.progress() as bar:
+        made = cli.provenance(args)
         records = left_behind(args, made)
         done = {(r.task, r.method) for r in records}
         for name in dict.fromkeys(args.tasks):
@@ -180,16 +180,16 @@ def main(args: Args) -> None:
     said = compare(records)
     store(args.out, {**made, "findings": said}, records)
     draw(args.out / "mpc.png", records)
-    _run.print_table("Cost of controlled runs; steps and time per control step", table(records))
+    cli.print_table("Cost of controlled runs; steps and time per control step", table(records))
     print("\n".join(said))
     print(f"Written to {args.out}: metrics.json, mpc.csv, mpc.png")
 
 
 def store(out: Path, made: dict[str, Any], records: list[Record]) -> None:
     """Write the runs so far."""
-    _run.write_json(out / "metrics.json", {**made, "runs": [r._asdict() for r in records]})
-    _run.write_csv(out / "mpc.csv", dict(zip(Record._fields, zip(*records))))
+    cli.write_json(out / "metrics.json", {**made, "runs": [r._asdict() for r in records]})
+    cli.write_csv(out / "mpc.csv", dict(zip(Record._fields, zip(*records))))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from experiments._figures import COLORS, figure
+from experiments.figures import COLORS, figure
 
 Method = Literal["shooting", "ilqr", "mppi", "cem"]
 SAMPLING = ("mppi", "cem")

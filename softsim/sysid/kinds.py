@@ -85,9 +85,11 @@ def describe(mj_model: mujoco.MjModel, m: mjx.Model, name: str) -> Made:
         return _of_world(mj_model, m, kind)
     if "_" in kind:
         return _field(mj_model, m, name)
-    likely = difflib.get_close_matches(kind, KINDS, n=5, cutoff=0.4) or KINDS
+    close = difflib.get_close_matches(kind, KINDS, n=1)
+    meant = f" (did you mean {close[0]!r}?)" if close else ""
     raise ValueError(
-        f"parameters: {name!r} is of no such kind of parameter; there is {', '.join(likely)}"
+        f"parameters: {name!r} is of no such kind{meant}; expected one of {', '.join(KINDS)}, or "
+        "a float field of the model such as geom_friction:GEOM[1]"
     )
 
 

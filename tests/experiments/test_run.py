@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import _run
+from experiments import cli
 from softsim.cache import cache_folder
 from tests.experiments.tables import read_csv
 
 
 def test_open_folder_makes_it(tmp_path: Path) -> None:
-    folder = _run.open_folder(tmp_path / "a" / "b")
+    folder = cli.open_folder(tmp_path / "a" / "b")
     assert folder.is_dir()
     assert not list(folder.iterdir())
 
@@ -24,7 +24,7 @@ def test_open_folder_refuses_a_file(tmp_path: Path) -> None:
     file = tmp_path / "taken"
     file.write_text("kept")
     with pytest.raises(ValueError, match="taken: cannot write there"):
-        _run.open_folder(file)
+        cli.open_folder(file)
     assert file.read_text() == "kept"
 
 
@@ -32,29 +32,29 @@ def test_open_folder_refuses_a_file(tmp_path: Path) -> None:
 def test_open_folder_refuses_what_it_may_not_write(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ValueError, match="cannot write there"):
-        _run.open_folder(tmp_path / "a")
+        cli.open_folder(tmp_path / "a")
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
     data = {"a": np.float32(1.5), "b": [np.nan, np.inf, 2], "c": np.arange(3), "d": True}
-    _run.write_json(tmp_path / "m.json", data)
+    cli.write_json(tmp_path / "m.json", data)
     read = json.loads((tmp_path / "m.json").read_text())
     assert read == {"a": 1.5, "b": [None, None, 2], "c": [0, 1, 2], "d": True}
 
 
 def test_csv(tmp_path: Path) -> None:
-    _run.write_csv(tmp_path / "t.csv", {"x": [1, 2], "y": np.array([0.5, 0.25])})
+    cli.write_csv(tmp_path / "t.csv", {"x": [1, 2], "y": np.array([0.5, 0.25])})
     rows = read_csv(tmp_path / "t.csv")
     assert rows == [{"x": "1", "y": "0.5"}, {"x": "2", "y": "0.25"}]
 
 
 def test_what_was_written_before_is_kept_when_writing_fails(tmp_path: Path) -> None:
     target = tmp_path / "m.json"
-    _run.write_json(target, {"a": 1})
+    cli.write_json(target, {"a": 1})
     with pytest.raises(TypeError):
-        _run.write_json(target, {"a": object()})
+        cli.write_json(target, {"a": object()})
     with pytest.raises(ValueError):
-        _run.write_csv(target, {"x": [1, 2], "y": [1]})
+        cli.write_csv(target, {"x": [1, 2], "y": [1]})
     assert json.loads(target.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [target]
 

@@ -104,7 +104,7 @@ def test_bad_arguments_name_themselves(
     """In one line, with exit status 2."""
     monkeypatch.setattr(sys, "argv", ["train", *command.split()])
     with pytest.raises(SystemExit) as stopped:
-        train._run.launch(lambda: train.parse(sys.argv[1:]), train.main, "")
+        train.cli.launch(lambda: train.parse(sys.argv[1:]), train.main, "")
     assert stopped.value.code == 2
     shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert re.search(message, shown), shown

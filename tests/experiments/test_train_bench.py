@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments._run import write_csv
 from experiments.bench import training
+from experiments.cli import write_csv
 from tests.experiments.tables import read_csv
 
 STEPS = np.arange(5) * 100

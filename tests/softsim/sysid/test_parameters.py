@@ -159,7 +159,7 @@ def test_fitted_inertia_reaches_the_simulation() -> None:
 @pytest.mark.parametrize(
     ("names", "settings", "message"),
     [
-        (["fricton:box"], {}, "'fricton:box' is of no such kind of parameter; there is friction"),
+        (["fricton:box"], {}, "'fricton:box' is of no such kind .did you mean 'friction'"),
         (["friction:bax"], {}, "'friction:bax' needs a geom: got 'bax', expected one of: .*box"),
         (["mass:motor"], {}, "there is actuator 'motor'"),
         (
