@@ -91,11 +91,12 @@ def _rule(primals: tuple, tangents: tuple) -> tuple[mjx.Data, mjx.Data]:
     after: mjx.Data = eqx.combine(moved, rest)
     crossing = _crossing(m, *jax.lax.stop_gradient((d, after)))
     change = linear(given)._impl
-    given[1] = _add(m, d, given[1], *_onset(crossing, change.efc_pos - change.efc_margin))
+    onset = _onset(crossing, change.efc_pos - change.efc_margin)
+    given[1] = _add(m, d, given[1], onset, crossing.lever)
     tangent = linear(given)
-    away = lambda qpos: difference_pos(m, after.qpos, qpos)
-    dq = jax.jvp(away, (after.qpos,), (tangent.qpos,))[1]
-    tangent = _add(m, after, tangent, *_release(crossing, dq, tangent.qvel))
+    way = lambda qpos: difference_pos(m, after.qpos, qpos)
+    dq = jax.jvp(way, (after.qpos,), (tangent.qpos,))[1]
+    tangent = _add(m, after, tangent, _release(crossing, dq, tangent.qvel), crossing.lever)
     return _known_step(after, *primals), tangent
 
 
@@ -127,7 +128,7 @@ def _velocity_in_flow_jvp(primals: tuple, tangents: tuple) -> tuple:
     _, linear, after = jax.linearize(evaluate, moving, has_aux=True)
     explicit = m.opt.replace(timestep=dt, integrator=IntegratorType.RK4)
     crossing = _crossing(*jax.lax.stop_gradient((m.replace(opt=explicit), d, after)))
-    return d.qvel, given[2].qvel + _onset(crossing, linear(given))[0]
+    return d.qvel, given[2].qvel + _onset(crossing, linear(given))
 
 
 def _split(inputs: list, tangents: list) -> tuple[list, list]:
@@ -147,11 +148,11 @@ def _add(
     at: mjx.Data,
     tangent: mjx.Data,
     velocity: Float[Array, " nv"],
-    way: Float[Array, " nv"],
+    lever: Float[Array, ""],
 ) -> mjx.Data:
-    """`tangent`, of the state in `at`, with a change of velocity and of position."""
-    qpos = tangent.qpos + position_rate(m, at.qpos, way)
-    return tangent.replace(qpos=qpos, qvel=tangent.qvel + velocity)
+    """`tangent`, of the state in `at`, with a change of velocity and the way it makes."""
+    way = lever * position_rate(m, at.qpos, velocity)
+    return tangent.replace(qpos=tangent.qpos + way, qvel=tangent.qvel + velocity)
 
 
 class _Crossing(NamedTuple):
@@ -165,8 +166,7 @@ class _Crossing(NamedTuple):
             end, as it would be one step later.
         impulse: (nv, nv) the change of velocity in a step, per force.
         stiffness, damping: (k,) of the reference acceleration, 1/s^2 and 1/s.
-        begin_lever: (k,) s, the way that an onset makes, per change of velocity.
-        end_lever: s, the same for a release.
+        lever: s, the way that a change of velocity makes within the step.
     """
 
     switches: Switches
@@ -179,8 +179,7 @@ class _Crossing(NamedTuple):
     impulse: Float[Array, "nv nv"]
     stiffness: Float[Array, " k"]
     damping: Float[Array, " k"]
-    begin_lever: Float[Array, " k"]
-    end_lever: Float[Array, ""]
+    lever: Float[Array, ""]
 
 
 def _crossing(m: mjx.Model, d: mjx.Data, after: mjx.Data) -> _Crossing:
@@ -193,11 +192,9 @@ def _crossing(m: mjx.Model, d: mjx.Data, after: mjx.Data) -> _Crossing:
     speed, speed_after = J @ d.qvel, J @ after.qvel
 
     violation = switches.normal(rows.pos - rows.margin)
-    approach, lever = dt * speed, jnp.full_like(speed, dt)
+    approach = dt * speed
     if runge_kutta:
-        approach, lever = _between_stages(
-            dt, violation, speed, J @ after.qacc_smooth, J @ (after.qacc - after.qacc_smooth)
-        )
+        approach -= 0.5 * dt**2 * (J @ after.qacc_smooth)
     begins = (violation < 0) & (violation - approach > 0)
 
     # the force of a switch is in proportion to aref - J a, with a the acceleration without it
@@ -234,50 +231,17 @@ def _crossing(m: mjx.Model, d: mjx.Data, after: mjx.Data) -> _Crossing:
         impulse=impulse,
         stiffness=stiffness,
         damping=damping,
-        begin_lever=lever,
-        end_lever=dt * (0.5 if runge_kutta else 1.0),
+        lever=dt * (0.5 if runge_kutta else 1.0),
     )
 
 
-def _between_stages(
-    dt: Float[Array, ""],
-    violation: Float[Array, " k"],
-    speed: Float[Array, " k"],
-    free: Float[Array, " k"],
-    push: Float[Array, " k"],
-) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """How violation changed in the Runge-Kutta step before, and the lever of an onset in it.
-
-    Where the surface is crossed in the second half of that step, its last stage alone has felt the
-    contact, with a weight of 1/6; in the first half, all stages but the first. Those are modes of
-    their own: what they lack is summed here over both steps, as seen from the second.
-
-    Args:
-        violation, speed: at the end of that step; free, push: acceleration without the switch, and
-            what the switch adds to it.
-    """
-    late = dt * speed - dt**2 * (free / 2 + push / 6)
-    early = dt * speed - dt**2 * (free / 2 + push / 2)
-    start_speed = speed - dt * (free + push / 6)
-    in_first_half = violation - late + dt / 2 * start_speed < 0
-    half, whole = jnp.where(in_first_half, early, late), jnp.where(in_first_half, 4 / 3, 2 / 3)
-    return half, dt * whole
-
-
-Change = tuple[Float[Array, " nv"], Float[Array, " nv"]]
-
-
-def _onset(c: _Crossing, violation: Float[Array, " nefc"]) -> Change:
-    """What changes of velocity and position before the step, for a tangent that changes the rows'
-    violation.
-    """
+def _onset(c: _Crossing, violation: Float[Array, " nefc"]) -> Float[Array, " nv"]:
+    """The change of velocity before the step, for a tangent that changes the rows' violation."""
     theta = c.begin * c.switches.normal(violation)
-    change = lambda theta: c.impulse @ (c.row_J.T @ (c.switches.of_row(theta) * c.pushed))
-    return change(theta), change(c.begin_lever * theta)
+    return c.impulse @ (c.row_J.T @ (c.switches.of_row(theta) * c.pushed))
 
 
-def _release(c: _Crossing, dq: Float[Array, " nv"], dv: Float[Array, " nv"]) -> Change:
-    """What changes of velocity and position after the step, for a tangent (dq, dv) there."""
+def _release(c: _Crossing, dq: Float[Array, " nv"], dv: Float[Array, " nv"]) -> Float[Array, " nv"]:
+    """The change of velocity after the step, for a tangent (dq, dv) of the state there."""
     theta = -c.end * (c.stiffness * (c.J @ dq) + c.damping * (c.J @ dv))
-    velocity = -c.impulse @ (c.row_J.T @ (c.switches.of_row(theta) * c.pulled))
-    return velocity, c.end_lever * velocity
+    return -c.impulse @ (c.row_J.T @ (c.switches.of_row(theta) * c.pulled))
