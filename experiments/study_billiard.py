@@ -89,7 +89,7 @@ def derivatives(args: Args) -> dict[str, softsim.Softening]:
     """The four, by name."""
     return {
         "hard": softsim.Softening.hard(),
-        "reach": softsim.Softening(reach=args.reach, gradient_only=True),
+        "reach": softsim.Softening(reach=jnp.asarray(args.reach), gradient_only=True),
         "saltation": softsim.Softening.saltation(),
         "saltation + reach": softsim.Softening.saltation(args.reach),
     }

@@ -208,8 +208,8 @@ def findings(curves: list[Curve], seen: dict[str, np.ndarray]) -> list[str]:
 def main(args: Args) -> None:
     """Sweep the drop height with every integration and compare."""
     if args.quick:
-        small = {"low": 0.28, "high": 0.32, "spacing": 0.004}
-        args = replace(args, **small, timesteps=(2e-3,), tolerances=(1e-4,))
+        args = replace(args, low=0.28, high=0.32, spacing=0.004)
+        args = replace(args, timesteps=(2e-3,), tolerances=(1e-4,))
     _run.open_folder(args.out)
     inputs = Inputs(args.low, args.high, args.spacing, round(WINDOW / args.spacing))
     with jax.enable_x64(True), _run.progress() as bar:

@@ -184,8 +184,8 @@ def findings(args: Args, curves: list[Curve]) -> list[str]:
 def main(args: Args) -> None:
     """Toss every shape with every integration."""
     if args.quick:
-        few = {"low": 0.9, "high": 1.1, "spacing": 0.025, "horizon": 0.35}
-        args = replace(args, shapes=("sphere", "box"), timesteps=(2e-3,), tolerances=(1e-3,), **few)
+        args = replace(args, shapes=("sphere", "box"), timesteps=(2e-3,), tolerances=(1e-3,))
+        args = replace(args, low=0.9, high=1.1, spacing=0.025, horizon=0.35)
     _run.open_folder(args.out)
     inputs = Inputs(args.low, args.high, args.spacing, round(WINDOW / args.spacing))
     with jax.enable_x64(True), _run.progress() as bar:

@@ -25,13 +25,15 @@ from mujoco import mjx
 
 import softsim
 from experiments import _run
+from experiments._solids import surface
 from experiments._throw_figures import animate_throws, draw_losses, draw_throws
 
 Method = Literal["hard", "saltation", "straight_through", "cem"]
 Body = Literal["cube", "box", "cylinder", "capsule", "ellipsoid"]
 MODEL = Path(__file__).parent / "models" / "cube.xml"
 SIDE = 0.1048  # m
-# MuJoCo's sizes (m): half sides; radius and half length; half axes. All weigh what the cube weighs.
+# MuJoCo's sizes (m): half sides; radius and half length; half axes. They are also the heights at
+# which a body lies on one of its sides. All weigh what the cube weighs.
 BODIES: dict[str, tuple[float, ...]] = {
     "cube": (SIDE / 2, SIDE / 2, SIDE / 2),
     "box": (0.07, 0.05, 0.035),
@@ -99,7 +101,8 @@ class Throw(eqx.Module):
 
     model: mjx.Model
     data: mjx.Data
-    target: Float[Array, "3"]
+    target: Float[Array, "2"]
+    heights: Float[Array, " h"]
     steps: int = eqx.field(static=True)
 
     def release(self, x: Float[Array, "6"]) -> Float[Array, "6"]:
@@ -114,9 +117,14 @@ class Throw(eqx.Module):
         return softsim.rollout(self.model, self.data.replace(qvel=self.release(x)), ctrl, soft)[1]
 
     def residuals(self, x: Float[Array, "6"], soft: softsim.Softening) -> Float[Array, "9"]:
-        """The miss, and what motion is left in a tenth of a second, in cube sides."""
+        """The miss, and what motion is left in a tenth of a second, in cube sides.
+
+        A body may lie on any side: it should be as high as it would be on the nearest.
+        """
         end = self.fly(x, soft)
-        miss = end.qpos[-1, :3] - self.target
+        place, height = end.qpos[-1, :2], end.qpos[-1, 2]
+        lying = self.heights[jnp.argmin(jnp.abs(self.heights - height))]
+        miss = jnp.append(place - self.target, height - lying)
         drift = 0.1 * end.qvel[-1, :3], 0.1 * SIDE * end.qvel[-1, 3:]
         return jnp.concatenate([miss, *drift]) / SIDE
 
@@ -170,14 +178,14 @@ def make_model(body: str) -> mujoco.MjModel:
 
 
 def make_throw(args: Args) -> Throw:
-    """The body, level and at rest above the table; the target is for it to lie flat."""
+    """The body, level and at rest above the table."""
     mj_model = make_model(args.body)
     # every corner that touches, as in MuJoCo C: MJX drops some, and the cube turns otherwise
     model = softsim.put_model(mj_model, follow="mujoco")
     pose = jnp.array([0.0, 0.0, args.height, 1.0, 0.0, 0.0, 0.0])
     data = softsim.make_data(model).replace(qpos=pose)
-    target = jnp.array([*args.target, min(BODIES[args.body])])
-    return Throw(model, data, target, max(2, round(args.horizon / mj_model.opt.timestep)))
+    steps = max(2, round(args.horizon / mj_model.opt.timestep))
+    return Throw(model, data, jnp.array(args.target), jnp.array(BODIES[args.body]), steps)
 
 
 def levenberg_marquardt(
@@ -340,9 +348,10 @@ def picture(args: Args, throw: Throw, results: list[Result]) -> None:
     poses = np.asarray(fly(jnp.stack(x)))
     titles = ["before", *(f"after: {r.method}" for r in results)]
     target = np.asarray(throw.target)
-    draw_throws(args.out / "throws.png", titles, poses, target, SIDE / 2)
+    faces = surface(args.body, BODIES[args.body])
+    draw_throws(args.out / "throws.png", titles, poses, target, faces)
     dt = float(throw.model.opt.timestep)
-    animate_throws(args.out / "throws.gif", titles, poses, dt, target, SIDE / 2)
+    animate_throws(args.out / "throws.gif", titles, poses, dt, target, faces)
 
 
 def print_results(results: list[Result]) -> None:
