@@ -70,16 +70,11 @@ class Setting(NamedTuple):
         return f"tolerance {self.size:g}" if self.controlled else f"steps of {1e3 * self.size:g} ms"
 
 
-def settings(timesteps: Sequence[float], tolerances: Sequence[float]) -> list[Setting]:
-    """Fixed steps, then error control."""
-    return [Setting(dt) for dt in timesteps] + [Setting(t, True) for t in tolerances]
-
-
 def program(
     start: Callable[..., tuple[mjx.Model, mjx.Data]],
     softening: softsim.Softening,
     horizon: float,
-    controlled: bool,
+    controlled: bool = False,
 ) -> Callable:
     """(inputs (n,), size of a `Setting`, given...) -> the first coordinate `horizon` s later, and
     its derivative by the input, (n,) each.

@@ -31,7 +31,6 @@ from experiments._trend import (
     columns,
     program,
     reference,
-    settings,
     table,
 )
 
@@ -121,7 +120,8 @@ def true_outcome(args: Args, contact: str, heights: np.ndarray) -> np.ndarray:
 
 def compute(args: Args, inputs: Inputs, run: dict, bar: _run.Progress) -> list[Curve]:
     """For each contact, every fixed step and tolerance."""
-    chosen = settings(args.timesteps, args.tolerances)
+    chosen = [Setting(dt) for dt in args.timesteps]
+    chosen += [Setting(tolerance, controlled=True) for tolerance in args.tolerances]
     task = bar.add_task("dropping", total=len(CONTACTS) * len(chosen), status="")
     heights, curves = inputs.every(), []
     for contact, parameters in CONTACTS.items():

@@ -4,8 +4,8 @@ A sphere, capsule, ellipsoid, box and cylinder are tossed on a plane, tumbling, 
 default contact. The outcome is how far each gets in half a second, as a function of the upward
 speed of the toss. The truth is the *trend* of that outcome: the slope of a line fitted to MuJoCo C
 at steps of 10 microseconds, over speeds 0.1 m/s to either side, some ten steps' worth of arrival.
-Fixed steps and steps with error control are differentiated exactly ("hard") and with the moments
-at which contacts begin and end ("saltation"). Every corner and edge that touches is a contact, as
+The steps are differentiated exactly ("hard") and with the moments at which contacts begin and end
+("saltation"). Every corner and edge that touches is a contact, as
 in MuJoCo C.
 """
 
@@ -28,10 +28,10 @@ from experiments._trend import (
     PAINT,
     Curve,
     Inputs,
+    Setting,
     columns,
     program,
     reference,
-    settings,
     table,
 )
 
@@ -75,8 +75,6 @@ class Args:
     """from one upward speed to the next, m/s"""
     timesteps: tuple[float, ...] = (5e-3, 2e-3, 1e-3)
     """lengths of the fixed steps, s"""
-    tolerances: tuple[float, ...] = (1e-5,)
-    """tolerances of the steps with error control"""
     horizon: float = 0.5
     """a toss is followed for this long, s"""
     quick: bool = False
@@ -90,8 +88,8 @@ class Args:
             raise ValueError(f"--low {self.low} --high {self.high}: expected low < high")
         if not 0 < self.spacing <= WINDOW / 4:
             raise ValueError(f"--spacing: got {self.spacing}, expected at most {WINDOW / 4} m/s")
-        if not min(*self.timesteps, *self.tolerances, self.horizon) > 0:
-            raise ValueError("--timesteps, --tolerances, --horizon: expected positive numbers")
+        if not min(*self.timesteps, self.horizon) > 0:
+            raise ValueError("--timesteps, --horizon: expected positive numbers")
 
 
 def tosses(mj_model: mujoco.MjModel) -> Callable:
@@ -113,7 +111,7 @@ def place(mj_data: mujoco.MjData, up: float) -> None:
 
 def compute(args: Args, inputs: Inputs, bar: _run.Progress) -> list[Curve]:
     """Every shape with every integration."""
-    chosen = settings(args.timesteps, args.tolerances)
+    chosen = [Setting(dt) for dt in args.timesteps]
     up, curves = inputs.every(), []
     for shape in args.shapes:
         task = bar.add_task(shape, total=len(chosen), status="")
@@ -121,14 +119,11 @@ def compute(args: Args, inputs: Inputs, bar: _run.Progress) -> list[Curve]:
         start = tosses(mj_model)
         true = inputs.trend(reference(mj_model, place, up, args.horizon)[:, 0])
         run = {
-            (name, controlled): program(start, softening, args.horizon, controlled)
-            for name, softening in DERIVATIVES.items()
-            for controlled in (False, True)
+            name: program(start, softening, args.horizon) for name, softening in DERIVATIVES.items()
         }
         for setting in chosen:
             found = {
-                name: run[name, setting.controlled](jnp.asarray(up), jnp.asarray(setting.size))
-                for name in DERIVATIVES
+                name: run[name](jnp.asarray(up), jnp.asarray(setting.size)) for name in DERIVATIVES
             }
             slopes = {name: inputs.inner(np.asarray(slope)) for name, (_, slope) in found.items()}
             own = inputs.trend(np.asarray(found["hard"][0]))
@@ -140,7 +135,7 @@ def compute(args: Args, inputs: Inputs, bar: _run.Progress) -> list[Curve]:
 def draw(args: Args, x: np.ndarray, curves: list[Curve]) -> None:
     """Derivatives over the upward speed with steps of the middle length, a panel for each shape."""
     shown = args.timesteps[len(args.timesteps) // 2]
-    some = [c for c in curves if not c.setting.controlled and c.setting.size == shown]
+    some = [c for c in curves if c.setting.size == shown]
     size = {"ncols": len(some), "figsize": (2.6 * len(some), 3.0)}
     with figure(args.out / "toss.png", **size) as (_, axes):
         for ax, c in zip(axes[0], some):
@@ -184,7 +179,7 @@ def findings(args: Args, curves: list[Curve]) -> list[str]:
 def main(args: Args) -> None:
     """Toss every shape with every integration."""
     if args.quick:
-        args = replace(args, shapes=("sphere", "box"), timesteps=(2e-3,), tolerances=(1e-3,))
+        args = replace(args, shapes=("sphere", "box"), timesteps=(2e-3,))
         args = replace(args, low=0.9, high=1.1, spacing=0.025, horizon=0.35)
     _run.open_folder(args.out)
     inputs = Inputs(args.low, args.high, args.spacing, round(WINDOW / args.spacing))
