@@ -37,8 +37,8 @@ STUDIES = (
     Study(
         "study_bounce",
         "The slope of a bounce in one dimension",
-        "One dimension, one contact, no friction. Errors are relative to a trend that is small: the "
-        "sawtooth is ten times as steep as the bouncing outcome.",
+        "One dimension, one contact, no friction. Errors are relative to a trend that is small: "
+        "the sawtooth is ten times as steep as the bouncing outcome.",
     ),
     Study(
         "study_toss",
