@@ -10,10 +10,11 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
-from experiments._figures import COLORS, STYLE, camera, draw_boxes, figure
+from experiments._figures import COLORS, STYLE, figure
 from experiments._run import write_with
+from experiments._solids import camera, draw_solids
 
-FRAMES = 10  # cubes in a strip
+FRAMES = 10  # bodies in a strip
 RATE = 20  # pictures per second of an animation, which shows half the real speed
 VIEW = camera(azimuth=-75.0, elevation=28.0)
 
@@ -41,12 +42,13 @@ def draw_throws(
     path: Path,
     titles: Sequence[str],
     poses: Float[np.ndarray, "throws steps 7"],
-    target: Float[np.ndarray, "3"],
-    half: float,
+    target: Float[np.ndarray, "2"],
+    faces: Float[np.ndarray, "faces 4 3"],
 ) -> None:
-    """A strip of cube poses per throw: paler is earlier, the outline is where it should rest."""
+    """A strip of poses per throw: paler is earlier, the outline is where the body should rest."""
     rows = -(-len(titles) // 2)
     view = VIEW
+    half = faces.max()
     frames = np.linspace(0, poses.shape[1] - 1, FRAMES).round().astype(int)
     with figure(path, nrows=rows, ncols=2, figsize=(9, 2.2 * rows), sharex=True, sharey=True) as (
         _,
@@ -55,13 +57,13 @@ def draw_throws(
         for ax in axes.flat[len(titles) :]:
             ax.set_visible(False)
         for k, (ax, title, path_of) in enumerate(zip(axes.flat, titles, poses)):
-            miss = np.linalg.norm(path_of[-1, :3] - target)
+            miss = np.linalg.norm(path_of[-1, :2] - target)
             ax.set_title(f"{title} — {1e3 * miss:.0f} mm from the target", fontsize=9)
             _draw_table(ax, view, poses, target, half)
             ax.plot(*(path_of[:, :3] @ view[:2].T).T, color="0.4", lw=0.8, zorder=0.5)
             alpha = np.linspace(0.25, 1.0, FRAMES)
             color = "#999999" if k == 0 else COLORS[k - 1]
-            draw_boxes(ax, view, path_of[frames, :3], path_of[frames, 3:], half, color, alpha)
+            draw_solids(ax, view, path_of[frames, :3], path_of[frames, 3:], faces, color, alpha)
             ax.set_aspect("equal")
             ax.axis("off")
             ax.autoscale_view()
@@ -72,10 +74,11 @@ def animate_throws(
     titles: Sequence[str],
     poses: Float[np.ndarray, "throws steps 7"],
     dt: float,
-    target: Float[np.ndarray, "3"],
-    half: float,
+    target: Float[np.ndarray, "2"],
+    faces: Float[np.ndarray, "faces 4 3"],
 ) -> None:
     """The same throws side by side as a GIF, at half speed, with a still second at the end."""
+    half = faces.max()
     steps = np.arange(0, poses.shape[1], max(1, round(0.5 / (RATE * dt))))
     steps = np.concatenate([steps, np.full(RATE, poses.shape[1] - 1)])
     with plt.rc_context({**STYLE, "figure.constrained_layout.use": False}):
@@ -93,7 +96,7 @@ def animate_throws(
                 _draw_table(ax, VIEW, poses, target, half)
                 pose = path_of[step : step + 1]
                 color = "#999999" if k == 0 else COLORS[k - 1]
-                draw_boxes(ax, VIEW, pose[:, :3], pose[:, 3:], half, color, np.ones(1))
+                draw_solids(ax, VIEW, pose[:, :3], pose[:, 3:], faces, color, np.ones(1))
                 ax.set_xlim(limits[0])
                 ax.set_ylim(limits[1])
 
@@ -110,11 +113,11 @@ def animate_throws(
 def _draw_table(
     ax: Axes, view: np.ndarray, poses: np.ndarray, target: np.ndarray, half: float
 ) -> None:
-    """The table under all throws, and the outline of the cube's place."""
-    reach = np.concatenate([poses[..., :2].reshape(-1, 2), target[None, :2]])
+    """The table under all throws, and the outline of the body's place."""
+    reach = np.concatenate([poses[..., :2].reshape(-1, 2), target[None]])
     low, high = reach.min(0) - 3 * half, reach.max(0) + 3 * half
     ax.add_patch(Polygon(_rectangle(low, high) @ view[:2].T, fc="#eeeae2", ec="0.7", zorder=0))
-    place = _rectangle(target[:2] - half, target[:2] + half)
+    place = _rectangle(target - half, target + half)
     ax.add_patch(Polygon(place @ view[:2].T, fill=False, ec="#b00000", lw=1.5, zorder=5))
 
 

@@ -9,6 +9,7 @@ from experiments._figures import figure
 
 STYLES = {
     "hard": ("C1", "-", "hard"),
+    "saltation": ("C3", "-", "saltation"),
     "soft": ("C2", "-", "soft"),
     "straight_through": ("C0", "-", "straight-through"),
     "cem": ("C6", "--", "CEM"),
@@ -27,7 +28,7 @@ def draw_success(path: Path, curves: Mapping[str, Mapping[str, tuple]]) -> None:
                 ax.plot(cost, 100 * np.asarray(solved), color=color, ls=line, label=label)
             ax.set(title=task, xlabel="simulations per start", ylim=(-3, 103))
         axes[0, 0].set_ylabel("starts solved, %")
-        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 
 
 def draw_landscapes(path: Path, lines: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -35,9 +36,9 @@ def draw_landscapes(path: Path, lines: Mapping[str, Mapping[str, np.ndarray]]) -
     size = (3.2 * len(lines), 5.0)
     with figure(path, nrows=2, ncols=len(lines), figsize=size, sharex=True) as (fig, axes):
         for column, (task, line) in zip(axes.T, lines.items()):
-            for method in ("hard", "soft", "straight_through"):
+            for method in ("hard", "soft", "straight_through", "saltation"):
                 color, style, label = STYLES[method]
-                if method != "straight_through":  # its loss is the hard one
+                if method in ("hard", "soft"):  # the loss of the others is the hard one
                     column[0].plot(line["t"], line[f"loss {method}"], color=color, ls=style)
                 column[1].plot(line["t"], line[f"slope {method}"], color=color, label=label)
             column[0].set(title=task, yscale="log")
@@ -48,4 +49,4 @@ def draw_landscapes(path: Path, lines: Mapping[str, Mapping[str, np.ndarray]]) -
                 ax.axvline(0, color="black", lw=0.6, ls=":")
         axes[0, 0].set_ylabel("loss")
         axes[1, 0].set_ylabel("derivative along the line")
-        fig.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        fig.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -36,19 +36,20 @@ class Study(NamedTuple):
 STUDIES = (
     Study(
         "study_bounce",
-        "The step size lies: a bounce in one dimension",
-        "One dimension, one contact, no friction. An ideal bounce has no duration; a penalty "
-        "contact always does, so the two agree only up to the contact time.",
+        "The slope of a bounce in one dimension",
+        "One dimension, one contact, no friction. Errors are relative to a trend that is small: "
+        "the sawtooth is ten times as steep as the bouncing outcome.",
     ),
     Study(
         "study_toss",
-        "Tosses of five shapes, fixed and controlled steps",
-        "One throw per shape: another throw has other errors. Times are of a single throw; a batch "
-        "favours fixed steps, whose lanes never wait for each other.",
+        "The slope of tosses of five shapes",
+        "One family of tosses per shape, one bounce or two in each. Which corner touches first is "
+        "a choice that has no slope: where it changes along the family, the trend has a bend that "
+        "no derivative shows.",
     ),
     Study(
         "study_billiard",
-        "Billiards: contact from a distance",
+        "Billiards: contact from a distance, and its moment",
         "From the wrong side the way to the target leads over a hill, which descent seldom "
         "crosses. Nothing tells in advance which reach suits a task.",
     ),

@@ -1,17 +1,17 @@
-"""Study: billiards. What contact from a distance changes about a landscape, and about success.
+"""Study: billiards. Which derivative finds the ball, and which the target?
 
 A cue ball is shot at an object ball, which should stop at a target. Unless the balls meet, the
-outcome does not depend on the shot at all: gradients of hard contacts are zero there and descent
-cannot begin. Contacts that are felt from a distance (`reach`), in the derivative alone, point the
-shot at the ball. The landscape over the direction of the shot is drawn for several reaches, and
-Gauss-Newton steps on where the object ball ends, no longer than a trust radius, are taken from the
-same random shots with each. The balls are softer than MuJoCo's default (time constant 0.04 s) and
-forces begin at zero (solimp dmin 0), since those that begin with a jump have derivatives that
-mislead (see the bounce). Time steps matter as much: the descents are repeated with coarse ones.
+outcome does not depend on the shot at all: the gradient is zero there and descent cannot begin.
+Contacts that are felt from a distance (`reach`), in the derivative alone, point the shot at the
+ball. Once the balls meet, what counts is that they meet earlier or later: hard derivatives do not
+see it, event-aware ones ("saltation") do. The derivative over the direction of the shot is compared
+with the *trend* of the outcome, the slope of lines fitted to MuJoCo C at steps of 10 microseconds;
+then Gauss-Newton steps on where the object ball ends, no longer than a trust radius, are taken from
+the same random shots with each derivative, in fine steps and in coarse ones.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -23,14 +23,14 @@ from jaxtyping import Array, Float
 import softsim
 from experiments import _run
 from experiments._figures import COLORS, figure
+from experiments._trend import PAINT, Curve, Inputs, Setting, reference
 
 XML = """
 <mujoco model="billiard table">
   <option timestep="{timestep}" iterations="10" gravity="0 0 0"/>
   <default>
     <joint type="slide" damping="0.1"/>
-    <geom type="sphere" size="0.05" mass="0.2" solref="0.04 0.3" solimp="0 0.95 0.01"
-          condim="1"/>
+    <geom type="sphere" size="0.05" mass="0.2" solref="0.04 0.3" condim="1"/>
   </default>
   <worldbody>
     <body name="cue"><joint axis="1 0 0"/><joint axis="0 1 0"/><geom/></body>
@@ -38,10 +38,14 @@ XML = """
   </worldbody>
 </mujoco>
 """
+PLACE = np.array([0.4, 0.0])  # m, of the object ball
 TARGET = np.array([0.8, 0.2])  # m
 HIT = 0.05  # m: a ball that ends closer than its radius is on target
 RADII = (0.1, 0.3)  # m/s, trust radius at first and at most
 GROW, SHRINK = 1.5, 0.4
+# Directions (degrees) at which the balls meet well, for the trend: 14 is a graze. Two degrees are
+# some five steps' worth of arrival.
+MEETING = Inputs(low=-11.0, high=11.0, spacing=0.2, half=10)
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class Args:
 
     out: Path = Path("runs/study_billiard")
     """folder for metrics.json, CSV and billiard.png"""
-    reaches: tuple[float, ...] = (0.0, 0.1, 0.4)
-    """derivatives feel contacts from these distances, m; 0: hard"""
+    reach: float = 0.4
+    """two of the four derivatives feel contacts from this distance, m"""
     timesteps: tuple[float, ...] = (0.002, 0.006)
     """lengths of a step, s; the first is that of the landscape"""
     duration: float = 1.2
@@ -72,8 +76,8 @@ class Args:
     """fewer directions, shots and steps"""
 
     def __post_init__(self) -> None:
-        if not self.reaches or min(self.reaches) < 0:
-            raise ValueError(f"--reaches: got {self.reaches}, expected lengths of at least 0 m")
+        if not self.reach > 0:
+            raise ValueError(f"--reach: got {self.reach}, expected more than 0 m")
         if not self.timesteps or not 0 < min(self.timesteps) <= max(self.timesteps) < self.duration:
             raise ValueError("--timesteps, --duration: expected positive numbers, steps shorter")
         for name in ("points", "starts", "iterations"):
@@ -81,37 +85,66 @@ class Args:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 2")
 
 
-def make_miss(args: Args, timestep: float) -> Callable:
-    """(shot (2,) in m/s, reach) -> the object ball at the end, from the target (m)."""
+def derivatives(args: Args) -> dict[str, softsim.Softening]:
+    """The four, by name."""
+    return {
+        "hard": softsim.Softening.hard(),
+        "reach": softsim.Softening(reach=jnp.asarray(args.reach), gradient_only=True),
+        "saltation": softsim.Softening.saltation(),
+        "saltation + reach": softsim.Softening.saltation(args.reach),
+    }
+
+
+STYLES = {
+    "hard": {"color": PAINT["hard"]},
+    "saltation": {"color": PAINT["saltation"]},
+    "reach": {"color": COLORS[3]},
+    "saltation + reach": {"color": COLORS[2]},
+}
+
+
+def make_miss(args: Args, timestep: float, softening: softsim.Softening) -> Callable:
+    """(shots (n, 2), m/s) -> the object ball at the end, from the target (m), and its Jacobian."""
     m = softsim.put_model(mujoco.MjModel.from_xml_string(XML.format(timestep=timestep)))
     d = softsim.make_data(m)
     controls = jnp.zeros((round(args.duration / timestep), 0))
 
-    def miss(shot: Float[Array, "2"], reach: Float[Array, ""]) -> Float[Array, "2"]:
+    def miss(shot: Float[Array, "2"]) -> Float[Array, "2"]:
         thrown = d.replace(qvel=jnp.concatenate([shot, jnp.zeros(2)]))
-        soft = softsim.Softening(reach=reach, gradient_only=True)
-        end, _ = softsim.rollout(m, thrown, controls, soft)
-        return end.qpos[2:] + jnp.array([0.4, 0.0]) - TARGET
+        return softsim.rollout(m, thrown, controls, softening)[0].qpos[2:] + PLACE - TARGET
 
-    return miss
+    def both(shot: Float[Array, "2"]) -> tuple:
+        push = lambda t: jax.jvp(miss, (shot,), (t,))
+        return jax.vmap(push, out_axes=(None, -1))(jnp.eye(2))  # two inputs: forward
+
+    f = jax.jit(jax.vmap(both))
+    return lambda shots: tuple(np.nan_to_num(x) for x in f(jnp.asarray(shots)))
 
 
-def landscape(
-    args: Args, miss: Callable, angle: Float[np.ndarray, " n"]
-) -> tuple[np.ndarray, dict[float, np.ndarray]]:
-    """Distance to the target over the direction, and its derivative (m/rad) for every reach."""
+def shots(args: Args, degrees: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
+    """Velocities of shots in these directions."""
+    angle = np.radians(degrees)
+    return args.speed * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
-    def aimed(a: Float[Array, ""], reach: Float[Array, ""]) -> Float[Array, ""]:
-        away = miss(args.speed * jnp.stack([jnp.cos(a), jnp.sin(a)]), reach)
-        return jnp.sqrt(away @ away + 1e-12)
 
-    push = lambda a, reach: jax.jvp(lambda a: aimed(a, reach), (a,), (jnp.ones_like(a),))
-    f = jax.jit(jax.vmap(push, in_axes=(0, None)))
-    value, slopes = np.zeros(0), {}
-    for reach in args.reaches:
-        found, slope = f(jnp.asarray(angle), jnp.asarray(reach))
-        value, slopes[reach] = np.asarray(found), np.asarray(slope)
-    return value, slopes
+def aimed(args: Args, miss: Callable, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the target over the direction, and its derivative (m/degree)."""
+    way = shots(args, degrees)
+    r, J = miss(way)
+    turned = np.radians(1.0) * np.stack([-way[:, 1], way[:, 0]], axis=1)
+    length = np.linalg.norm(r, axis=1)
+    return length, np.einsum("ni,nij,nj->n", r, J, turned) / length
+
+
+def true_trend(args: Args) -> Float[np.ndarray, " n"]:
+    """The trend of the distance over the direction, for `MEETING`."""
+
+    def place(mj_data: mujoco.MjData, degrees: float) -> None:
+        mj_data.qvel[:2] = shots(args, np.array([degrees]))[0]
+
+    mj_model = mujoco.MjModel.from_xml_string(XML.format(timestep=args.timesteps[0]))
+    ends = reference(mj_model, place, MEETING.every(), args.duration)
+    return MEETING.trend(np.linalg.norm(ends[:, 2:] + PLACE - TARGET, axis=1))
 
 
 def shorter(
@@ -130,138 +163,111 @@ def shorter(
 
 
 def descend(
-    args: Args, miss: Callable, starts: Float[np.ndarray, "n 2"], bar: _run.Progress, name: str
-) -> dict[float, Float[np.ndarray, "iterations n"]]:
-    """Least miss so far (m) of Gauss-Newton steps from every start, for every reach.
+    args: Args, miss: Callable, x: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "iterations n"]:
+    """Least miss so far (m) of Gauss-Newton steps from every shot.
 
     A step is taken unless the ball ends further away, so that plateaus are crossed.
     """
-
-    def both(shot: Float[Array, "2"], reach: Float[Array, ""]) -> tuple:
-        push = lambda t: jax.jvp(lambda x: miss(x, reach), (shot,), (t,))
-        return jax.vmap(push, out_axes=(None, -1))(jnp.eye(2))  # two inputs: forward
-
-    f = jax.jit(jax.vmap(both, in_axes=(0, None)))
-    evaluate = lambda x, reach: tuple(map(np.nan_to_num, f(jnp.asarray(x), jnp.asarray(reach))))
-    best = {}
-    for reach in args.reaches:
-        task = bar.add_task(f"{name}, {name_of(reach)}", total=args.iterations, status="")
-        x, radius = starts, np.full(len(starts), RADII[0])
-        r, J = evaluate(x, reach)
-        misses = [np.linalg.norm(r, axis=1)]
-        for _ in range(args.iterations):
-            tried = x + shorter(r, J, radius)
-            r_tried, J_tried = evaluate(tried, reach)
-            ok = np.linalg.norm(r_tried, axis=1) <= np.linalg.norm(r, axis=1) + 1e-9
-            x, r = np.where(ok[:, None], tried, x), np.where(ok[:, None], r_tried, r)
-            J = np.where(ok[:, None, None], J_tried, J)
-            radius = np.where(ok, np.minimum(GROW * radius, RADII[1]), SHRINK * radius)
-            misses.append(np.linalg.norm(r_tried, axis=1))
-            bar.update(task, advance=1, status=f"median {np.median(misses[-1]):.3f} m")
-        best[reach] = np.minimum.accumulate(np.array(misses), axis=0)
-    return best
+    radius = np.full(len(x), RADII[0])
+    r, J = miss(x)
+    misses = [np.linalg.norm(r, axis=1)]
+    for _ in range(args.iterations):
+        tried = x + shorter(r, J, radius)
+        r_tried, J_tried = miss(tried)
+        misses.append(np.linalg.norm(r_tried, axis=1))
+        ok = misses[-1] <= np.linalg.norm(r, axis=1) + 1e-9
+        x, r = np.where(ok[:, None], tried, x), np.where(ok[:, None], r_tried, r)
+        J = np.where(ok[:, None, None], J_tried, J)
+        radius = np.where(ok, np.minimum(GROW * radius, RADII[1]), SHRINK * radius)
+    return np.minimum.accumulate(np.array(misses), axis=0)
 
 
-def name_of(reach: float) -> str:
-    """How a reach is called in figures and tables."""
-    return "hard" if reach == 0 else f"reach {reach:g} m"
+def random_shots(args: Args) -> Float[np.ndarray, "n 2"]:
+    """Shots to begin from."""
+    way, fast = jax.random.uniform(jax.random.key(args.seed), (2, args.starts))
+    angle, speed = np.radians(args.limit) * (2 * way - 1), args.speed * (0.6 + 0.8 * fast)
+    return np.asarray(speed * jnp.stack([jnp.cos(angle), jnp.sin(angle)])).T
 
 
-Found = dict[float, dict[float, np.ndarray]]  # by time step and reach, (iterations, shots)
+Found = dict[str, dict[float, np.ndarray]]  # by derivative and time step, (iterations, shots)
 
 
-def table(slopes: dict[float, np.ndarray], found: Found) -> list[dict[str, str]]:
-    """Where the gradient vanishes, and how often descent succeeds."""
-    rows = []
-    for reach, slope in slopes.items():
-        row = {"derivative": name_of(reach)}
-        row["zero gradient"] = f"{np.mean(np.abs(slope) < 1e-9):.0%} of directions"
-        for timestep, best in found.items():
-            last = best[reach][-1]
-            row[f"on target, steps of {1e3 * timestep:g} ms"] = f"{np.mean(last < HIT):.0%}"
-            row[f"median miss, steps of {1e3 * timestep:g} ms"] = f"{1e3 * np.median(last):.0f} mm"
-        rows.append(row)
-    return rows
-
-
-def draw(args: Args, angle: np.ndarray, value: np.ndarray, slopes: dict, found: Found) -> None:
-    """Landscape, derivatives, and success over the iterations."""
-    with figure(args.out / "billiard.png", ncols=3, figsize=(11.0, 3.8)) as (_, axes):
-        degrees = np.degrees(angle)
-        axes[0, 0].plot(degrees, value, color="black")
-        axes[0, 0].set_ylabel("object ball to target at the end (m)")
-        for (reach, slope), color in zip(slopes.items(), COLORS):
-            axes[0, 1].plot(degrees, slope, color=color, label=name_of(reach))
-            for (timestep, best), style in zip(found.items(), ("-", "--", ":", "-.")):
-                share = np.mean(best[reach] < HIT, axis=1)
-                label = f"{name_of(reach)}, {1e3 * timestep:g} ms"
-                axes[0, 2].plot(share, style, color=color, label=label)
-        axes[0, 1].set_yscale("symlog", linthresh=1e-2)
-        axes[0, 1].set_ylabel("its derivative (m/rad)")
-        for panel in axes[0, :2]:
+def draw(args: Args, columns: dict[str, np.ndarray], curve: Curve, found: Found) -> None:
+    """Landscape, derivatives where the balls meet, and success over the iterations."""
+    with figure(args.out / "billiard.png", ncols=3, figsize=(11.0, 3.6)) as (_, axes):
+        landscape, slopes, success = axes[0]
+        landscape.plot(columns["direction_deg"], columns["distance_m"], color="black")
+        landscape.set_ylabel("object ball to target at the end (m)")
+        for name, slope in curve.slopes.items():
+            slopes.plot(MEETING.inner(MEETING.every()), slope, label=name, **STYLES[name])
+        slopes.plot(MEETING.inner(MEETING.every()), curve.true, "k--", label="trend (the truth)")
+        slopes.set_ylabel("its derivative (m per degree)")
+        for panel in (landscape, slopes):
             panel.set_xlabel("direction of the shot (degrees)")
-        axes[0, 2].set_xlabel("Gauss-Newton steps")
-        axes[0, 2].set_ylabel("share of shots on target")
-        axes[0, 2].set_ylim(0, 1)
-        axes[0, 1].legend(fontsize=7)
-        axes[0, 2].legend(fontsize=7)
+        for name, by_step in found.items():
+            for (timestep, best), line in zip(by_step.items(), ("-", "--", ":", "-.")):
+                label = f"{name}, {1e3 * timestep:g} ms"
+                success.plot(np.mean(best < HIT, axis=1), line, label=label, **STYLES[name])
+        success.set(xlabel="Gauss-Newton steps", ylabel="share of shots on target", ylim=(0, 1))
+        slopes.legend(fontsize=7)
+        success.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def findings(slopes: dict, found: Found, starts: np.ndarray) -> list[str]:
-    """What the numbers say."""
-
-    def shares(best: dict[float, np.ndarray], some: np.ndarray) -> str:
-        hit = {reach: np.mean(misses[-1][some] < HIT) for reach, misses in best.items()}
-        return ", ".join(f"{share:.0%} ({name_of(reach)})" for reach, share in hit.items())
-
-    every, fine = np.ones(len(starts), bool), next(iter(found.values()))
-    said = [
-        f"Billiards in time steps of {1e3 * timestep:g} ms, shots on target: {shares(best, every)}."
-        for timestep, best in found.items()
-    ]
-    right = starts[:, 1] < 0
-    said.append(
-        "Of the shots to the side from which the target can be reached, with fine steps: "
-        f"{shares(fine, right)}; of the others: {shares(fine, ~right)}."
-    )
-    zero = ", ".join(
-        f"{np.mean(np.abs(slope) < 1e-9):.0%} ({name_of(reach)})" for reach, slope in slopes.items()
-    )
-    return [*said, f"The gradient is zero in {zero} of the directions."]
+def report(zero: dict[str, float], curve: Curve, found: Found) -> tuple[list[dict], list[str]]:
+    """The table, and what the numbers say."""
+    rows = []
+    for name, by_step in found.items():
+        row = {"derivative": name, "zero": f"{zero[name]:.0%} of directions"}
+        row["off the trend where balls meet"] = f"{curve.off(curve.slopes[name]):.0%}"
+        for timestep, best in by_step.items():
+            row[f"on target, {1e3 * timestep:g} ms"] = f"{np.mean(best[-1] < HIT):.0%}"
+        rows.append(row)
+    said = []
+    for timestep in next(iter(found.values())):
+        each = ", ".join(f"{np.mean(f[timestep][-1] < HIT):.0%} ({n})" for n, f in found.items())
+        said.append(f"Billiards in steps of {1e3 * timestep:g} ms, shots on target: {each}.")
+    off = ", ".join(f"{curve.off(slope):.0%} ({name})" for name, slope in curve.slopes.items())
+    return rows, [*said, f"Where the balls meet, derivatives are off the trend by {off}."]
 
 
 def main(args: Args) -> None:
-    """Draw the landscapes and run the descents."""
+    """Draw the landscape and run the descents."""
     if args.quick:
-        args = Args(args.out, (0.0, 0.2), (0.006,), points=41, starts=8, iterations=6)
+        args = replace(args, timesteps=(0.006,), duration=0.6, points=41, starts=8, iterations=6)
     _run.open_folder(args.out)
-    angle = np.radians(np.linspace(-args.limit, args.limit, args.points))
+    degrees = np.linspace(-args.limit, args.limit, args.points)
+    columns, zero = {"direction_deg": degrees}, {}
     found: Found = {}
     with jax.enable_x64(True), _run.progress() as bar:
         made = _run.provenance(args)
-        key = jax.random.split(jax.random.key(args.seed))
-        way = np.radians(args.limit) * jax.random.uniform(
-            key[0], (args.starts,), minval=-1.0, maxval=1.0
-        )
-        fast = args.speed * jax.random.uniform(key[1], (args.starts,), minval=0.6, maxval=1.4)
-        starts = np.asarray(fast * jnp.stack([jnp.cos(way), jnp.sin(way)])).T
-        for timestep in args.timesteps:
-            miss = make_miss(args, timestep)
-            if not found:
-                value, slopes = landscape(args, miss, angle)
-            found[timestep] = descend(args, miss, starts, bar, f"{1e3 * timestep:g} ms")
-    rows, said = table(slopes, found), findings(slopes, found, starts)
-    columns = {"angle_deg": np.degrees(angle), "loss_m": value}
-    columns |= {f"gradient, {name_of(reach)}": slope for reach, slope in slopes.items()}
+        starts = random_shots(args)
+        own, slopes = np.zeros(0), {}
+        for name, softening in derivatives(args).items():
+            task = bar.add_task(name, total=len(args.timesteps), status="compiling")
+            for timestep in args.timesteps:
+                miss = make_miss(args, timestep, softening)
+                if timestep == args.timesteps[0]:
+                    columns["distance_m"], slope = aimed(args, miss, degrees)
+                    columns[f"gradient, {name}"], zero[name] = slope, np.mean(np.abs(slope) < 1e-9)
+                    value, slope = aimed(args, miss, MEETING.every())
+                    own, slopes[name] = MEETING.trend(value), MEETING.inner(slope)
+                best = descend(args, miss, starts)
+                found.setdefault(name, {})[timestep] = best
+                share = f"{np.mean(best[-1] < HIT):.0%} on target"
+                bar.update(task, advance=1, status=share)
+        curve = Curve("billiard", Setting(args.timesteps[0]), own, true_trend(args), slopes)
+    rows, said = report(zero, curve, found)
     _run.write_csv(args.out / "landscape.csv", columns)
-    shots = {"vx": starts[:, 0], "vy": starts[:, 1]}
-    for timestep, best in found.items():
-        for reach, misses in best.items():
-            shots[f"miss_m, {name_of(reach)}, {1e3 * timestep:g} ms"] = misses[-1]
-    _run.write_csv(args.out / "shots.csv", shots)
+    misses = {
+        f"miss_m, {name}, {1e3 * timestep:g} ms": best[-1]
+        for name, by_step in found.items()
+        for timestep, best in by_step.items()
+    }
+    _run.write_csv(args.out / "shots.csv", {"vx": starts[:, 0], "vy": starts[:, 1]} | misses)
     _run.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
-    draw(args, angle, value, slopes, found)
-    _run.print_table("Billiards with contact from a distance", rows)
+    draw(args, columns, curve, found)
+    _run.print_table("Billiards, by derivative", rows)
     print("\n".join(said))
 
 

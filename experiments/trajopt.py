@@ -1,4 +1,4 @@
-"""Throw a cube so that it comes to rest at a target on the table, after bouncing.
+"""Throw a cube, or another body, so that it rests at a target on the table, after bouncing.
 
 Six numbers are chosen, the velocity and the spin at release. Levenberg-Marquardt solves for them as
 a nonlinear least-squares problem, with the derivative of the whole throw through every bounce: once
@@ -25,11 +25,22 @@ from mujoco import mjx
 
 import softsim
 from experiments import _run
+from experiments._solids import surface
 from experiments._throw_figures import animate_throws, draw_losses, draw_throws
 
 Method = Literal["hard", "saltation", "straight_through", "cem"]
+Body = Literal["cube", "box", "cylinder", "capsule", "ellipsoid"]
 MODEL = Path(__file__).parent / "models" / "cube.xml"
 SIDE = 0.1048  # m
+# MuJoCo's sizes (m): half sides; radius and half length; half axes. They are also the heights at
+# which a body lies on one of its sides. All weigh what the cube weighs.
+BODIES: dict[str, tuple[float, ...]] = {
+    "cube": (SIDE / 2, SIDE / 2, SIDE / 2),
+    "box": (0.07, 0.05, 0.035),
+    "cylinder": (0.05, 0.035),
+    "capsule": (0.04, 0.04),
+    "ellipsoid": (0.07, 0.055, 0.04),
+}
 # Derivatives by six inputs together take 2.7 times as long as the throw alone (20 throws at once,
 # two cores); with the throw itself they are charged as four.
 GRADIENT_COST = 4
@@ -44,6 +55,8 @@ class Args:
 
     out: Path = Path("runs/trajopt")
     """folder for metrics.json, CSV and figures"""
+    body: Body = "cube"
+    """what is thrown: a cube, a box of unequal sides, a flat cylinder, a capsule or an ellipsoid"""
     methods: tuple[Method, ...] = ("hard", "saltation", "cem")
     """hard, saltation, straight_through: Levenberg-Marquardt with one of three derivatives; cem:
     the cross-entropy method, which needs none"""
@@ -54,13 +67,13 @@ class Args:
     population: int = 16
     """how many throws CEM tries per generation"""
     target: tuple[float, float] = (0.7, 0.25)
-    """where the cube should rest, in m; it is released above (0, 0)"""
+    """where the body should rest, in m; it is released above (0, 0)"""
     height: float = 0.25
-    """how high the centre of the cube is at release, in m"""
+    """how high the centre of the body is at release, in m"""
     horizon: float = 1.0
     """how long a throw is simulated, in s"""
     softness: float = 0.1
-    """how wide straight_through makes the switches between points of the cube, relative to its
+    """how wide straight_through makes the switches between points of the body, relative to its
     size"""
     reach: float = 0.005
     """from which distance straight_through feels a contact, in m"""
@@ -84,11 +97,12 @@ class Args:
 
 
 class Throw(eqx.Module):
-    """A cube ready for release, and where it should go."""
+    """A body ready for release, and where it should go."""
 
     model: mjx.Model
     data: mjx.Data
-    target: Float[Array, "3"]
+    target: Float[Array, "2"]
+    heights: Float[Array, " h"]
     steps: int = eqx.field(static=True)
 
     def release(self, x: Float[Array, "6"]) -> Float[Array, "6"]:
@@ -103,14 +117,19 @@ class Throw(eqx.Module):
         return softsim.rollout(self.model, self.data.replace(qvel=self.release(x)), ctrl, soft)[1]
 
     def residuals(self, x: Float[Array, "6"], soft: softsim.Softening) -> Float[Array, "9"]:
-        """The miss, and what motion is left in a tenth of a second, in cube sides."""
+        """The miss, and what motion is left in a tenth of a second, in cube sides.
+
+        A body may lie on any side: it should be as high as it would be on the nearest.
+        """
         end = self.fly(x, soft)
-        miss = end.qpos[-1, :3] - self.target
+        place, height = end.qpos[-1, :2], end.qpos[-1, 2]
+        lying = self.heights[jnp.argmin(jnp.abs(self.heights - height))]
+        miss = jnp.append(place - self.target, height - lying)
         drift = 0.1 * end.qvel[-1, :3], 0.1 * SIDE * end.qvel[-1, 3:]
         return jnp.concatenate([miss, *drift]) / SIDE
 
     def score(self, residuals: Float[Array, "9"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The loss, and the distance (m) between the cube's centre and where it should rest."""
+        """The loss, and the distance (m) between the body's centre and where it should rest."""
         miss = jnp.sqrt(jnp.sum(jnp.square(residuals[:3])))
         return jnp.sum(jnp.square(residuals)), SIDE * miss
 
@@ -145,15 +164,28 @@ class Result:
         return np.argmin(self.stack("loss"), axis=0)
 
 
+def make_model(body: str) -> mujoco.MjModel:
+    """The model of the cube, or of another body in its place, of the same mass and friction."""
+    if body == "cube":
+        return mujoco.MjModel.from_xml_path(str(MODEL))
+    spec = mujoco.MjSpec.from_file(str(MODEL))
+    cube, geom = spec.body("cube"), spec.geom("cube")
+    cube.explicitinertial = False
+    geom.mass = cube.mass
+    geom.type = getattr(mujoco.mjtGeom, f"mjGEOM_{body.upper()}")
+    geom.size[: len(BODIES[body])] = BODIES[body]
+    return spec.compile()
+
+
 def make_throw(args: Args) -> Throw:
-    """The cube, level and at rest above the table."""
-    mj_model = mujoco.MjModel.from_xml_path(str(MODEL))
+    """The body, level and at rest above the table."""
+    mj_model = make_model(args.body)
     # every corner that touches, as in MuJoCo C: MJX drops some, and the cube turns otherwise
     model = softsim.put_model(mj_model, follow="mujoco")
     pose = jnp.array([0.0, 0.0, args.height, 1.0, 0.0, 0.0, 0.0])
     data = softsim.make_data(model).replace(qpos=pose)
-    target = jnp.array([*args.target, SIDE / 2])
-    return Throw(model, data, target, max(2, round(args.horizon / mj_model.opt.timestep)))
+    steps = max(2, round(args.horizon / mj_model.opt.timestep))
+    return Throw(model, data, jnp.array(args.target), jnp.array(BODIES[args.body]), steps)
 
 
 def levenberg_marquardt(
@@ -316,9 +348,10 @@ def picture(args: Args, throw: Throw, results: list[Result]) -> None:
     poses = np.asarray(fly(jnp.stack(x)))
     titles = ["before", *(f"after: {r.method}" for r in results)]
     target = np.asarray(throw.target)
-    draw_throws(args.out / "throws.png", titles, poses, target, SIDE / 2)
+    faces = surface(args.body, BODIES[args.body])
+    draw_throws(args.out / "throws.png", titles, poses, target, faces)
     dt = float(throw.model.opt.timestep)
-    animate_throws(args.out / "throws.gif", titles, poses, dt, target, SIDE / 2)
+    animate_throws(args.out / "throws.gif", titles, poses, dt, target, faces)
 
 
 def print_results(results: list[Result]) -> None:

@@ -3,9 +3,10 @@
 A cue ball must hit another, which must stop at a point; a throw must hit a box, which must slide to
 a place; a finger must reach a box and push it there. Each loss is that of the pushed object alone.
 From the same random starts, all with a hard gradient of exactly zero, and on the same budget of
-simulations (a gradient charged as four) Adam follows hard, soft, and straight-through gradients,
-the last two with contact felt from a distance, and the cross-entropy method (CEM) follows none.
-Every score is that of hard contacts.
+simulations (a gradient charged as four) Adam follows hard, event-aware ("saltation"), soft and
+straight-through gradients, all but the first with contact felt from a distance, and the
+cross-entropy method (CEM) follows none. A search that is stuck begins anew at another such start,
+within its budget. Every score is that of hard contacts.
 """
 
 import time
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from mujoco import mjx
 
 import softsim
@@ -34,6 +35,7 @@ MODELS = Path(__file__).parent / "models"
 GRADIENT_COST = 4
 POPULATION, ELITE = 16, 4  # of CEM
 CANDIDATES = 20  # random starts drawn for each that is kept
+PATIENCE = 120  # simulations in which a search must halve its squared miss, or solve the task
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,9 @@ class Result:
         return np.asarray(self.steps[found].x[start])
 
 
-def dead_starts(task: Task, args: Args, gradient: Callable) -> Float[Array, "starts n"]:
-    """Random starts from which the object does not move and the hard gradient is exactly zero.
+def dead_starts(task: Task, args: Args, gradient: Callable) -> Float[Array, "all n"]:
+    """Random starts from which the object does not move and the hard gradient is exactly zero,
+    at least as many as are wanted.
 
     Raises:
         ValueError: too few were found.
@@ -192,7 +195,42 @@ def dead_starts(task: Task, args: Args, gradient: Callable) -> Float[Array, "sta
     dead = np.flatnonzero(np.all(np.asarray(slope) == 0, axis=1))
     if len(dead) < args.starts:
         raise ValueError(f"{task.goal.model}: only {len(dead)} starts without a gradient")
-    return x[dead[: args.starts]]
+    return x[dead]
+
+
+class Restarts:
+    """Which searches are stuck, and where they begin anew."""
+
+    def __init__(self, pool: Float[Array, "all n"], tolerance: float, seed: int) -> None:
+        self.pool, self.tolerance = pool, tolerance
+        self.random = np.random.default_rng(seed)
+        self.spent = 0
+        self.best = self.mark = np.asarray(np.inf)
+
+    def __call__(self, miss: Float[Array, " starts"], cost: int) -> Bool[np.ndarray, " starts"]:
+        """The searches that have missed and not come closer for as long as patience lasts.
+
+        Args:
+            miss: m, of the last step, which took `cost` simulations per start.
+        """
+        self.best = np.minimum(self.best, miss)
+        self.mark = np.where(np.isinf(self.mark), miss, self.mark)
+        self.spent += cost
+        if self.spent < PATIENCE:
+            return np.zeros(len(self.best), bool)
+        stuck = (self.best > self.tolerance) & (2 * self.best**2 > self.mark**2)
+        self.best = np.where(stuck, np.inf, self.best)
+        self.mark, self.spent = self.best, 0  # infinite: that of the next step counts
+        return stuck
+
+    def anew(self, count: int) -> Float[Array, "count n"]:
+        """Other starts."""
+        return self.pool[self.random.integers(len(self.pool), size=count)]
+
+
+def replaced(stuck: Bool[np.ndarray, " starts"], fresh: PyTree, old: PyTree) -> PyTree:
+    """`fresh` where a search is stuck, `old` elsewhere."""
+    return jax.tree.map(lambda a, b: jax.vmap(jnp.where)(stuck, a, b), fresh, old)
 
 
 def gradient_of(task: Task, batch: int) -> Callable:
@@ -211,7 +249,7 @@ def gradient_of(task: Task, batch: int) -> Callable:
 
 
 def gradient_descent(
-    args: Args, method: str, gradient: Callable, x: Float[Array, "starts n"]
+    args: Args, method: str, gradient: Callable, x: Float[Array, "starts n"], restarts: Restarts
 ) -> Iterator[Step]:
     """Adam from every start at once; soft steps are scored again with hard contacts, uncharged.
 
@@ -230,9 +268,14 @@ def gradient_descent(
         norm = np.linalg.norm(slope, axis=1, keepdims=True)
         change, state = update(jnp.asarray(slope / np.where(norm > 0, norm, 1.0)), state)
         x = x + change
+        stuck = restarts(miss, GRADIENT_COST)
+        fresh = restarts.anew(len(x))
+        x, state = replaced(stuck, (fresh, jax.vmap(optimiser.init)(fresh)), (x, state))
 
 
-def cross_entropy(task: Task, key: PRNGKeyArray, x: Float[Array, "starts n"]) -> Iterator[Step]:
+def cross_entropy(
+    task: Task, key: PRNGKeyArray, x: Float[Array, "starts n"], restarts: Restarts
+) -> Iterator[Step]:
     """CEM around every start at once; a step is the best sample of a generation."""
 
     @jax.jit
@@ -249,6 +292,8 @@ def cross_entropy(task: Task, key: PRNGKeyArray, x: Float[Array, "starts n"]) ->
         key, now = jax.random.split(key)
         x, spread, best, miss = generation(jax.random.split(now, len(x)), x, spread)
         yield Step(best, miss, POPULATION)
+        fresh = restarts.anew(len(x)), jnp.ones_like(x)
+        x, spread = replaced(restarts(miss, POPULATION), fresh, (x, spread))
 
 
 def softening(args: Args, method: str) -> softsim.Softening:
@@ -267,14 +312,16 @@ def run_task(args: Args, name: str, bar) -> tuple[list[Result], dict]:
     """Every method on one task, and the landscape along a line through it."""
     task = make_task(name)
     gradient = gradient_of(task, args.starts)
-    x = dead_starts(task, args, gradient)
+    pool = dead_starts(task, args, gradient)
+    x = pool[: args.starts]
     results = []
     for method in args.methods:
         started = time.perf_counter()
+        restarts = Restarts(pool, task.goal.tolerance, args.seed)
         if method == "cem":
-            steps = cross_entropy(task, jax.random.key(args.seed), x)
+            steps = cross_entropy(task, jax.random.key(args.seed), x, restarts)
         else:
-            steps = gradient_descent(args, method, gradient, x)
+            steps = gradient_descent(args, method, gradient, x, restarts)
         result = Result(name, method)
         budget = args.iterations * GRADIENT_COST
         row = bar.add_task(f"{name} {method}", total=budget, status="")
@@ -296,7 +343,7 @@ def landscape(args: Args, gradient: Callable, results: list[Result], points: int
     t = np.linspace(-0.5, 1.5, points)
     x = jnp.asarray(start + t[:, None] * along, jnp.result_type(float))
     columns = {"t": t}
-    for method in get_args(Method)[:3]:
+    for method in get_args(Method)[:-1]:
         loss, _, slope = gradient(x, softening(args, method))
         columns |= {f"loss {method}": loss, f"slope {method}": slope @ along}
     return columns

@@ -14,9 +14,10 @@ saltation matrix I + (f_j - f_i) grad(phi)' / phidot (Aizerman and Gantmakher 19
 Zhu, Johnson, "Saltation matrices: the essential tool for linearizing hybrid dynamical systems",
 Proceedings of the IEEE 2024); in this discrete form it is right to second order in the step.
 
-*Onset*: phi is the violation of a contact or limit, phi(x[n-1]) = phi - dt J v, and F_j - F_i is
-its force: dt H^-1 J' f in velocity, with H = M + J' D J of the constraints that stand already and
-give way to it.
+*Onset*: phi is the violation of a contact or limit, phi(x[n-1]) = phi - dt dphi/dt, and F_j - F_i
+is its force: dt H^-1 J' f in velocity, with H = M + J' D J of the constraints that stand already
+and give way to it. dphi/dt is J v where the contact is a point of the body; the support points of a
+cylinder or an ellipsoid wander over it, so phi is differentiated along the motion.
 *Release*: phi is the force itself, which follows aref - J a. Where it is to go through zero before
 x[n+1], the attached mode would pull there, and F_j - F_i undoes the pull. Force is continuous at a
 release, so this is a smaller term, but it is what makes bouncing contacts right.
@@ -89,9 +90,10 @@ def _rule(primals: tuple, tangents: tuple) -> tuple[mjx.Data, mjx.Data]:
 
     moved, linear, rest = jax.linearize(step, moving, has_aux=True)
     after: mjx.Data = eqx.combine(moved, rest)
-    crossing = _crossing(m, *jax.lax.stop_gradient((d, after)))
-    change = linear(given)._impl
-    onset = _onset(crossing, change.efc_pos - change.efc_margin)
+    violation = lambda after: after._impl.efc_pos - after._impl.efc_margin
+    rate = violation(linear(_along_flow(m, d, given)))
+    crossing = _crossing(m, *jax.lax.stop_gradient((d, after, rate)))
+    onset = _onset(crossing, violation(linear(given)))
     given[1] = _add(m, d, given[1], onset, crossing.lever)
     tangent = linear(given)
     way = lambda qpos: difference_pos(m, after.qpos, qpos)
@@ -127,7 +129,8 @@ def _velocity_in_flow_jvp(primals: tuple, tangents: tuple) -> tuple:
 
     _, linear, after = jax.linearize(evaluate, moving, has_aux=True)
     explicit = m.opt.replace(timestep=dt, integrator=IntegratorType.RK4)
-    crossing = _crossing(*jax.lax.stop_gradient((m.replace(opt=explicit), d, after)))
+    rate = linear(_along_flow(m, d, given, 2))
+    crossing = _crossing(*jax.lax.stop_gradient((m.replace(opt=explicit), d, after, rate)))
     return d.qvel, given[2].qvel + _onset(crossing, linear(given))
 
 
@@ -141,6 +144,17 @@ def _with_state(d: mjx.Data, tangent: mjx.Data) -> mjx.Data:
     """Zeros where position and velocity have no tangent."""
     fill = lambda x, dx: jnp.zeros_like(x) if dx is None else dx
     return tangent.replace(qpos=fill(d.qpos, tangent.qpos), qvel=fill(d.qvel, tangent.qvel))
+
+
+def _along_flow(m: mjx.Model, d: mjx.Data, tangents: list, place: int = 1) -> list:
+    """Like `tangents`, but the position alone moves, as it does at `d.qvel` per second.
+
+    Args:
+        place: of `d` among the tangents.
+    """
+    moved = jax.tree.map(jnp.zeros_like, tangents)
+    moved[place] = moved[place].replace(qpos=position_rate(m, d.qpos, d.qvel))
+    return moved
 
 
 def _add(
@@ -182,14 +196,18 @@ class _Crossing(NamedTuple):
     lever: Float[Array, ""]
 
 
-def _crossing(m: mjx.Model, d: mjx.Data, after: mjx.Data) -> _Crossing:
-    """Which switches go on or off around the step from `d` to `after`."""
+def _crossing(m: mjx.Model, d: mjx.Data, after: mjx.Data, rate: Float[Array, " nefc"]) -> _Crossing:
+    """Which switches go on or off around the step from `d` to `after`.
+
+    Args:
+        rate: how fast the violation of each row changes with the motion at `d`, per second.
+    """
     dt, rows = m.opt.timestep, rows_of(m, after)
     runge_kutta = m.opt.integrator == IntegratorType.RK4
     switches = Switches(m, after, rows)
     force, J = after._impl.efc_force, switches.normal(rows.J)
     stiffness, damping = switches.springs(m)
-    speed, speed_after = J @ d.qvel, J @ after.qvel
+    speed, speed_after = switches.normal(rate), J @ after.qvel
 
     violation = switches.normal(rows.pos - rows.margin)
     approach = dt * speed

@@ -12,6 +12,7 @@ import pytest
 
 import softsim
 from experiments import trajopt
+from experiments._solids import surface
 from experiments.trajopt import Args, Step
 from tests.experiments.tables import read_csv
 
@@ -87,6 +88,24 @@ def test_the_throw_is_the_one_mujoco_makes() -> None:
         mujoco.mj_step(mj_model, mj_data)
     # the model's solver stops at a tolerance of 1e-5
     np.testing.assert_allclose(end, mj_data.qpos, atol=1e-5)
+
+
+@pytest.mark.parametrize("body", trajopt.BODIES)
+def test_bodies_are_drawn_as_mujoco_has_them(body: str) -> None:
+    """Every face looks outwards, and the faces enclose the volume that gives the body its mass."""
+    geom = trajopt.make_model(body).geom("cube")
+    np.testing.assert_allclose(geom.size[: len(trajopt.BODIES[body])], trajopt.BODIES[body])
+    faces = surface(body, trajopt.BODIES[body])
+    a, b, c, d = np.moveaxis(faces, 1, 0)
+    volume = np.sum(a * (np.cross(b, c) + np.cross(c, d)), axis=1) / 6
+    assert np.all(volume >= -1e-12)
+    size = trajopt.BODIES[body]
+    exact = {
+        "cylinder": np.pi * size[0] ** 2 * 2 * size[1],
+        "capsule": np.pi * size[0] ** 2 * (2 * size[1] + 4 / 3 * size[0]),
+        "ellipsoid": 4 / 3 * np.pi * np.prod(size),
+    }.get(body, 8 * np.prod(size))
+    np.testing.assert_allclose(volume.sum(), exact, rtol=0.06)  # flat faces cut the round ones
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,21 @@ def test_solved_counts_the_best_miss_so_far() -> None:
     np.testing.assert_array_equal(found.cost(), [4, 8])
 
 
+def test_a_search_that_comes_no_closer_begins_anew() -> None:
+    """One halves its squared miss, one does not, one has solved the task."""
+    pool = np.arange(6.0).reshape(3, 2)
+    restarts = usefulness.Restarts(pool, tolerance=0.02, seed=0)
+    miss = np.array([0.3, 0.3, 0.01])
+    while not restarts.spent + 40 >= usefulness.PATIENCE:
+        assert not restarts(miss, 40).any()
+    np.testing.assert_array_equal(restarts(np.array([0.2, 0.25, 0.5]), 40), [False, True, False])
+    assert all(start in pool.tolist() for start in restarts.anew(8).tolist())
+    # the new search is judged by its own misses: the first check sees one that halves, one that not
+    for near in (0.9, 0.9, 0.89):
+        stuck = restarts(np.array([0.1, near, 0.5]), 40)
+    np.testing.assert_array_equal(stuck, [False, True, False])
+
+
 @pytest.mark.parametrize("bad", [{"reach": 0.0}, {"starts": -1}, {"tasks": ()}])
 def test_bad_settings_are_refused_by_name(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
