@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from experiments import cli
-from experiments.figures import figure
 from experiments.curves import limits
+from experiments.figures import figure
 
 RESULTS = Path(__file__).parent / "results"
 AXES = {"env_steps": "environment steps", "cpu_seconds": "s of one processor, per seed"}

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from experiments.figures import COLORS, figure
 from experiments.compare_gradients.findings import Curve
 from experiments.compare_gradients.problem import Problem
 from experiments.compare_gradients.settings import Args
+from experiments.figures import COLORS, figure
 
 
 @dataclass

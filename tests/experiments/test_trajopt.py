@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import softsim
-from experiments import trajopt
-from experiments._solids import surface
-from experiments.trajopt import Args, Step
+from experiments.trajopt import __main__ as trajopt
+from experiments.trajopt.__main__ import Args, Step
+from experiments.trajopt.solids import surface
 from tests.experiments.tables import read_csv
 
 FILES = {"metrics.json", "losses.csv", "throws.csv", "losses.png"}

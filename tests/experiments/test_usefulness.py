@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import usefulness
+from experiments.usefulness import __main__ as usefulness
 
 
 def test_solved_counts_the_best_miss_so_far() -> None:

@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 
 import softjax_ops as so
 import softsim
-from experiments import _run
-from experiments._figures import COLORS, figure
+from experiments import cli
+from experiments.figures import COLORS, figure
 from softjax_ops._types import Mode
 from softsim import Part, dynamics
 
@@ -45,7 +45,7 @@ MODES = ("hard", "smooth", "c0", "c1", "c2")
 class Args:
     """Settings of the study."""
 
-    out: Path = Path("runs/study_manifold")
+    out: Path = Path("runs/studies/manifold")
     """folder for metrics.json, manifold.csv and manifold.png"""
     points: int = 241
     """number of angles"""
@@ -210,11 +210,11 @@ def main(args: Args) -> None:
     """Sweep the angle in every mode."""
     if args.quick:
         args = Args(args.out, points=41)
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     angle = np.radians(np.linspace(-args.limit, args.limit, args.points))
     sweeps: dict[str, Sweep] = {}
-    with jax.enable_x64(True), _run.progress() as bar:
-        made = _run.provenance(args)
+    with jax.enable_x64(True), cli.progress() as bar:
+        made = cli.provenance(args)
         task = bar.add_task("turning", total=len(MODES), status="")
         for mode in MODES:
             sweeps[mode] = sweep(args, mode, angle)
@@ -225,13 +225,13 @@ def main(args: Args) -> None:
     columns = {"angle_deg": np.degrees(angle)}
     for mode, s in sweeps.items():
         columns |= {f"{mode}: support_m": s.support, f"{mode}: gradient": s.gradient}
-    _run.write_csv(args.out / "manifold.csv", columns)
+    cli.write_csv(args.out / "manifold.csv", columns)
     metrics = {**made, "table": rows, "findings": said}
-    _run.write_json(args.out / "metrics.json", metrics)
+    cli.write_json(args.out / "metrics.json", metrics)
     draw(args, angle, sweeps, trap)
-    _run.print_table("Support of a box turned over a plane", rows)
+    cli.print_table("Support of a box turned over a plane", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

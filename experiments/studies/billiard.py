@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import softsim
-from experiments import _run
-from experiments._figures import COLORS, figure
-from experiments._trend import PAINT, Curve, Inputs, Setting, reference
+from experiments import cli
+from experiments.figures import COLORS, figure
+from experiments.studies.trend import PAINT, Curve, Inputs, Setting, reference
 
 XML = """
 <mujoco model="billiard table">
@@ -52,7 +52,7 @@ MEETING = Inputs(low=-11.0, high=11.0, spacing=0.2, half=10)
 class Args:
     """Settings of the study."""
 
-    out: Path = Path("runs/study_billiard")
+    out: Path = Path("runs/studies/billiard")
     """folder for metrics.json, CSV and billiard.png"""
     reach: float = 0.4
     """two of the four derivatives feel contacts from this distance, m"""
@@ -235,12 +235,12 @@ def main(args: Args) -> None:
     """Draw the landscape and run the descents."""
     if args.quick:
         args = replace(args, timesteps=(0.006,), duration=0.6, points=41, starts=8, iterations=6)
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     degrees = np.linspace(-args.limit, args.limit, args.points)
     columns, zero = {"direction_deg": degrees}, {}
     found: Found = {}
-    with jax.enable_x64(True), _run.progress() as bar:
-        made = _run.provenance(args)
+    with jax.enable_x64(True), cli.progress() as bar:
+        made = cli.provenance(args)
         starts = random_shots(args)
         own, slopes = np.zeros(0), {}
         for name, softening in derivatives(args).items():
@@ -258,18 +258,18 @@ def main(args: Args) -> None:
                 bar.update(task, advance=1, status=share)
         curve = Curve("billiard", Setting(args.timesteps[0]), own, true_trend(args), slopes)
     rows, said = report(zero, curve, found)
-    _run.write_csv(args.out / "landscape.csv", columns)
+    cli.write_csv(args.out / "landscape.csv", columns)
     misses = {
         f"miss_m, {name}, {1e3 * timestep:g} ms": best[-1]
         for name, by_step in found.items()
         for timestep, best in by_step.items()
     }
-    _run.write_csv(args.out / "shots.csv", {"vx": starts[:, 0], "vy": starts[:, 1]} | misses)
-    _run.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
+    cli.write_csv(args.out / "shots.csv", {"vx": starts[:, 0], "vy": starts[:, 1]} | misses)
+    cli.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
     draw(args, columns, curve, found)
-    _run.print_table("Billiards, by derivative", rows)
+    cli.print_table("Billiards, by derivative", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

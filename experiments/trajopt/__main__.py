@@ -24,13 +24,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mujoco import mjx
 
 import softsim
-from experiments import _run
-from experiments._solids import surface
-from experiments._throw_figures import animate_throws, draw_losses, draw_throws
+from experiments import cli
+from experiments.trajopt.figures import animate_throws, draw_losses, draw_throws
+from experiments.trajopt.solids import surface
 
 Method = Literal["hard", "saltation", "straight_through", "cem"]
 Body = Literal["cube", "box", "cylinder", "capsule", "ellipsoid"]
-MODEL = Path(__file__).parent / "models" / "cube.xml"
+MODEL = Path(__file__).parents[1] / "models" / "cube.xml"
 SIDE = 0.1048  # m
 # MuJoCo's sizes (m): half sides; radius and half length; half axes. They are also the heights at
 # which a body lies on one of its sides. All weigh what the cube weighs.
@@ -283,7 +283,7 @@ def search(throw: Throw, args: Args, method: str, x: Float[Array, "starts 6"]) -
     return levenberg_marquardt(throw, softening[method], jax.random.key(args.seed + 1), x)
 
 
-def run_method(args: Args, result: Result, steps: Iterator[Step], bar: _run.Progress) -> None:
+def run_method(args: Args, result: Result, steps: Iterator[Step], bar: cli.Progress) -> None:
     """Take steps until the budget is spent, keeping each in `result`."""
     budget = args.iterations * GRADIENT_COST
     task = bar.add_task(result.method, total=budget, status="compiling")
@@ -322,7 +322,7 @@ def write_results(args: Args, throw: Throw, results: list[Result]) -> None:
     if not results:
         return
     metrics = {result.method: summary(result) for result in results}
-    _run.write_json(args.out / "metrics.json", {**_run.provenance(args), "methods": metrics})
+    cli.write_json(args.out / "metrics.json", {**cli.provenance(args), "methods": metrics})
     rows = [
         (r.method, i, r.throws()[i], start, step.loss[start], step.miss[start])
         for r in results
@@ -330,14 +330,14 @@ def write_results(args: Args, throw: Throw, results: list[Result]) -> None:
         for start in range(len(step.loss))
     ]
     names = ("method", "step", "throws", "start", "loss", "miss_m")
-    _run.write_csv(args.out / "losses.csv", dict(zip(names, zip(*rows))))
+    cli.write_csv(args.out / "losses.csv", dict(zip(names, zip(*rows))))
     best = [
         (r.method, start, *np.asarray(throw.release(r.steps[step].x[start])).tolist())
         for r in results
         for start, step in enumerate(r.best())
     ]
     numbers = ("method", "start", "vx", "vy", "vz", "wx", "wy", "wz")
-    _run.write_csv(args.out / "throws.csv", dict(zip(numbers, zip(*best))))
+    cli.write_csv(args.out / "throws.csv", dict(zip(numbers, zip(*best))))
     draw_losses(args.out / "losses.png", {r.method: (r.throws(), r.stack("loss")) for r in results})
 
 
@@ -370,19 +370,19 @@ def print_results(results: list[Result]) -> None:
                 "first step": f"{s['first_step_seconds']:.0f} s",
             }
         )
-    _run.print_table("Best throw of each start (a hit rests within 10 mm of the target)", rows)
+    cli.print_table("Best throw of each start (a hit rests within 10 mm of the target)", rows)
 
 
 def main(args: Args) -> None:
     """Run every method from the same starts and write what they found."""
     if args.quick:
         args = replace(args, starts=2, iterations=4, population=4, horizon=0.1)
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     throw = make_throw(args)
     starts = jax.random.normal(jax.random.key(args.seed), (args.starts, 6))
     results: list[Result] = []
     try:
-        with _run.progress() as bar:
+        with cli.progress() as bar:
             for method in dict.fromkeys(args.methods):
                 results.append(Result(method))
                 run_method(args, results[-1], search(throw, args, method, starts), bar)
@@ -395,4 +395,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

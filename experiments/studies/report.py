@@ -10,19 +10,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import _run
+from experiments import cli
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Args:
     """Settings of the report."""
 
-    results: Path = HERE / "results"
-    """folder with a folder of results per study"""
+    results: Path = HERE / "results" / "studies"
+    """This folder holds a folder of results per study."""
     out: Path = HERE.parent / "docs" / "studies.md"
-    """the page to write"""
+    """This page is written."""
 
 
 class Study(NamedTuple):
@@ -35,26 +35,26 @@ class Study(NamedTuple):
 
 STUDIES = (
     Study(
-        "study_bounce",
+        "bounce",
         "The slope of a bounce in one dimension",
         "One dimension, one contact, no friction. Errors are relative to a trend that is small: "
         "the sawtooth is ten times as steep as the bouncing outcome.",
     ),
     Study(
-        "study_toss",
+        "toss",
         "The slope of tosses of five shapes",
         "One family of tosses per shape, one bounce or two in each. Which corner touches first is "
         "a choice that has no slope: where it changes along the family, the trend has a bend that "
         "no derivative shows.",
     ),
     Study(
-        "study_billiard",
+        "billiard",
         "Billiards: contact from a distance, and its moment",
         "From the wrong side the way to the target leads over a hill, which descent seldom "
         "crosses. Nothing tells in advance which reach suits a task.",
     ),
     Study(
-        "study_manifold",
+        "manifold",
         "A box turned over a plane: contact points and straight-through",
         "Softened contact points differ from MuJoCo's, by what the table says; the softness trades "
         "one against the other. The soft support also wiggles some degrees away from flat, where "
@@ -63,18 +63,18 @@ STUDIES = (
         "is a mean of the two, a contact that no corner has, until it leaves the plane.",
     ),
     Study(
-        "study_horizon",
+        "horizon",
         "Time and memory of gradients of long rollouts",
         "Memory is what the compiler plans for on this device; other devices plan differently.",
     ),
     Study(
-        "study_operators",
+        "operators",
         "Soft operators: values, derivatives, speed",
         "Times are those of a large batch on one machine. A hard argmax has no derivative and is "
         "nearly free, so a ratio to it says little: compare such operators in ns.",
     ),
     Study(
-        "study_recovery",
+        "recovery",
         "System identification finds known parameters",
         "The simulator that made the data is the one that is fitted, up to the noise: real data "
         "hold what no parameter describes, see [system identification](sysid.md).",
@@ -93,10 +93,10 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
 def section(study: Study, folder: Path, page: Path) -> str:
     """What a study asked, found, and did not show."""
     metrics = json.loads((folder / "metrics.json").read_text())
-    about = (import_module(f"experiments.{study.module}").__doc__ or "").strip()
+    about = (import_module(f"experiments.studies.{study.module}").__doc__ or "").strip()
     about = "\n\n".join(p.replace("\n", " ") for p in about.split("\n\n"))
     parts = [f"## {study.title}", about.removeprefix("Study: ")]
-    parts.append(f"```sh\npython -m experiments.{study.module}\n```")
+    parts.append(f"```sh\npython -m experiments.studies.{study.module}\n```")
     pictures = sorted(folder.glob("*.png"))
     for picture in pictures:
         path = Path("..") / picture.resolve().relative_to(page.resolve().parent.parent)
@@ -137,16 +137,16 @@ def main(args: Args) -> None:
         "# What soft gradients are worth: studies\n\n"
         "Each study is one file and one command, which writes a figure, a table and its findings; "
         "`--quick` runs a small version. This page is made from stored results by "
-        "`python -m experiments.report`.\n\n## In short\n\n" + conclusions(found)
+        "`python -m experiments.studies.report`.\n\n## In short\n\n" + conclusions(found)
     )
     sections = [section(study, args.results / study.module, args.out) for study in present]
     if missing:
         names = ", ".join(f"`{study.module}`" for study in missing)
         sections.append(f"No results are stored for {names}.")
     text = "\n\n".join([intro, *sections]) + "\n"
-    _run.write_with(args.out, lambda file: file.write_text(text))
+    cli.write_with(args.out, lambda file: file.write_text(text))
     print(f"Written: {args.out}, {len(present)} studies")
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 import softsim
-from experiments import _run
-from experiments._figures import figure
-from experiments._trend import (
+from experiments import cli
+from experiments.figures import figure
+from experiments.studies.trend import (
     DERIVATIVES,
     PAINT,
     Curve,
@@ -62,7 +62,7 @@ LOOKED_AT = "bouncing"
 class Args:
     """Settings of the study."""
 
-    out: Path = Path("runs/study_bounce")
+    out: Path = Path("runs/studies/bounce")
     """folder for metrics.json, CSV and bounce.png"""
     low: float = 0.2
     """the lowest drop, m"""
@@ -118,7 +118,7 @@ def true_outcome(args: Args, contact: str, heights: np.ndarray) -> np.ndarray:
     return reference(mj_model, place, heights, args.horizon)[:, 0]
 
 
-def compute(args: Args, inputs: Inputs, run: dict, bar: _run.Progress) -> list[Curve]:
+def compute(args: Args, inputs: Inputs, run: dict, bar: cli.Progress) -> list[Curve]:
     """For each contact, every fixed step and tolerance."""
     chosen = [Setting(dt) for dt in args.timesteps]
     chosen += [Setting(tolerance, controlled=True) for tolerance in args.tolerances]
@@ -210,10 +210,10 @@ def main(args: Args) -> None:
     if args.quick:
         args = replace(args, low=0.28, high=0.32, spacing=0.004)
         args = replace(args, timesteps=(2e-3,), tolerances=(1e-4,))
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     inputs = Inputs(args.low, args.high, args.spacing, round(WINDOW / args.spacing))
-    with jax.enable_x64(True), _run.progress() as bar:
-        made = _run.provenance(args)
+    with jax.enable_x64(True), cli.progress() as bar:
+        made = cli.provenance(args)
         run = programs(args)
         curves = compute(args, inputs, run, bar)
         seen = look(args, run)
@@ -221,13 +221,13 @@ def main(args: Args) -> None:
     true = next(c.true for c in curves if c.case == LOOKED_AT)
     seen["trend"] = np.interp(seen["drop_m"], x, true)
     rows, said = table(curves, "contact"), findings(curves, seen)
-    _run.write_csv(args.out / "bounce.csv", {"drop_m": x} | columns(curves))
-    _run.write_csv(args.out / "arrival.csv", seen)
-    _run.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
+    cli.write_csv(args.out / "bounce.csv", {"drop_m": x} | columns(curves))
+    cli.write_csv(args.out / "arrival.csv", seen)
+    cli.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
     draw(args.out / "bounce.png", curves, seen)
-    _run.print_table("Derivatives of a bounce, off the trend of its outcome", rows)
+    cli.print_table("Derivatives of a bounce, off the trend of its outcome", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import softsim
-from experiments import _run
-from experiments._figures import COLORS, figure
+from experiments import cli
+from experiments.figures import COLORS, figure
 
 XML = """
 <mujoco model="thrown ball">
@@ -44,7 +44,7 @@ METHODS = (
 class Args:
     """Settings of the study."""
 
-    out: Path = Path("runs/study_horizon")
+    out: Path = Path("runs/studies/horizon")
     """folder for metrics.json, horizon.csv and horizon.png"""
     horizons: tuple[int, ...] = (64, 256, 1024)
     """lengths of the simulation, in steps of 5 ms"""
@@ -159,9 +159,9 @@ def main(args: Args) -> None:
     """Measure every method at every horizon."""
     if args.quick:
         args = Args(args.out, horizons=(8, 32), batch=4, repeats=1)
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     found: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
-    with _run.progress() as bar:
+    with cli.progress() as bar:
         task = bar.add_task("measuring", total=len(METHODS) * len(args.horizons), status="")
         for method in METHODS:
             for steps in args.horizons:
@@ -170,13 +170,13 @@ def main(args: Args) -> None:
                 bar.advance(task)
     rows, said = table(found), findings(found)
     flat = [{"method": method, **row} for method, some in found.items() for row in some]
-    _run.write_csv(args.out / "horizon.csv", {key: [row[key] for row in flat] for key in flat[0]})
-    metrics = {**_run.provenance(args), "table": rows, "findings": said}
-    _run.write_json(args.out / "metrics.json", metrics)
+    cli.write_csv(args.out / "horizon.csv", {key: [row[key] for row in flat] for key in flat[0]})
+    metrics = {**cli.provenance(args), "table": rows, "findings": said}
+    cli.write_json(args.out / "metrics.json", metrics)
     draw(args, found)
-    _run.print_table("Gradients of long rollouts", rows)
+    cli.print_table("Gradients of long rollouts", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

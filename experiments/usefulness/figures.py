@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments._figures import figure
+from experiments.figures import figure
 
 STYLES = {
     "hard": ("C1", "-", "hard"),

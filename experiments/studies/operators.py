@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from PIL import Image
 
 import softjax_ops as so
-from experiments import _run
-from experiments._figures import COLORS, figure
+from experiments import cli
+from experiments.figures import COLORS, figure
 from softjax_ops._types import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -33,7 +33,7 @@ Operator = Callable[..., jax.Array]
 
 @dataclass
 class Args:
-    out: Path = Path("runs/study_operators")
+    out: Path = Path("runs/studies/operators")
     """Folder for the pictures and their settings."""
     softness: float = 0.1
     """Softness of every operator."""
@@ -218,8 +218,8 @@ def main(args: Args) -> None:
         raise ValueError("--points, --batch, --repeats: at least 2, 1 and 1 are needed")
     if args.quick:
         args = Args(args.out, args.softness, points=41, batch=1000, repeats=1)
-    _run.open_folder(args.out)
-    with _run.progress() as bar:
+    cli.open_folder(args.out)
+    with cli.progress() as bar:
         for name, family in FAMILIES.items():
             task = bar.add_task(name, total=len(family.operators), status="")
             advance = functools.partial(bar.advance, task)
@@ -232,16 +232,16 @@ def main(args: Args) -> None:
     rows, said = table(took), findings(took)
     columns: dict[str, list] = {"operator": list(took)}
     columns |= {f"{m}_ns": [t[m] for t in took.values()] for m in MODES}
-    _run.write_csv(args.out / "speed.csv", columns)
-    metrics = {**_run.provenance(args), "table": rows, "findings": said}
-    _run.write_json(args.out / "metrics.json", metrics)
+    cli.write_csv(args.out / "speed.csv", columns)
+    metrics = {**cli.provenance(args), "table": rows, "findings": said}
+    cli.write_json(args.out / "metrics.json", metrics)
     sizes = {f"{n}.png": (args.out / f"{n}.png").stat().st_size for n in FAMILIES}
-    _run.print_table(
+    cli.print_table(
         "pictures", [{"file": n, "kB": f"{size / 1e3:.0f}"} for n, size in sizes.items()]
     )
-    _run.print_table("Time of value and derivative", rows)
+    cli.print_table("Time of value and derivative", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__ or "")
+    cli.launch(Args, main, __doc__ or "")

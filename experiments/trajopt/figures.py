@@ -10,9 +10,9 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
-from experiments._figures import COLORS, STYLE, figure
-from experiments._run import write_with
-from experiments._solids import camera, draw_solids
+from experiments.cli import write_with
+from experiments.figures import COLORS, STYLE, figure
+from experiments.trajopt.solids import camera, draw_solids
 
 FRAMES = 10  # bodies in a strip
 RATE = 20  # pictures per second of an animation, which shows half the real speed

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 import softsim
-from experiments._figures import COLORS
+from experiments.figures import COLORS
 
 DERIVATIVES = {"hard": softsim.Softening.hard(), "saltation": softsim.Softening.saltation()}
 PAINT = dict(zip(DERIVATIVES, (COLORS[1], COLORS[0])))

@@ -21,9 +21,9 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 
 import softsim
-from experiments import _run
-from experiments._figures import figure
-from experiments._trend import (
+from experiments import cli
+from experiments.figures import figure
+from experiments.studies.trend import (
     DERIVATIVES,
     PAINT,
     Curve,
@@ -63,7 +63,7 @@ WINDOW = 0.1  # m/s, how far around a speed its trend is fitted
 class Args:
     """Settings of the study."""
 
-    out: Path = Path("runs/study_toss")
+    out: Path = Path("runs/studies/toss")
     """folder for metrics.json, toss.csv and toss.png"""
     shapes: tuple[str, ...] = tuple(SIZES)
     """some of sphere, capsule, ellipsoid, box, cylinder"""
@@ -109,7 +109,7 @@ def place(mj_data: mujoco.MjData, up: float) -> None:
     mj_data.qvel[2] = up
 
 
-def compute(args: Args, inputs: Inputs, bar: _run.Progress) -> list[Curve]:
+def compute(args: Args, inputs: Inputs, bar: cli.Progress) -> list[Curve]:
     """Every shape with every integration."""
     chosen = [Setting(dt) for dt in args.timesteps]
     up, curves = inputs.every(), []
@@ -181,19 +181,19 @@ def main(args: Args) -> None:
     if args.quick:
         args = replace(args, shapes=("sphere", "box"), timesteps=(2e-3,))
         args = replace(args, low=0.9, high=1.1, spacing=0.025, horizon=0.35)
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     inputs = Inputs(args.low, args.high, args.spacing, round(WINDOW / args.spacing))
-    with jax.enable_x64(True), _run.progress() as bar:
-        made = _run.provenance(args)
+    with jax.enable_x64(True), cli.progress() as bar:
+        made = cli.provenance(args)
         curves = compute(args, inputs, bar)
     x = inputs.inner(inputs.every())
     rows, said = table(curves, "shape"), findings(args, curves)
-    _run.write_csv(args.out / "toss.csv", {"upward_speed": x} | columns(curves))
-    _run.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
+    cli.write_csv(args.out / "toss.csv", {"upward_speed": x} | columns(curves))
+    cli.write_json(args.out / "metrics.json", {**made, "table": rows, "findings": said})
     draw(args, x, curves)
-    _run.print_table("Derivatives of a toss, off the trend of its outcome", rows)
+    cli.print_table("Derivatives of a toss, off the trend of its outcome", rows)
     print("\n".join(said))
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

@@ -25,12 +25,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from mujoco import mjx
 
 import softsim
-from experiments import _run
-from experiments._usefulness_figures import draw_landscapes, draw_success
+from experiments import cli
+from experiments.usefulness.figures import draw_landscapes, draw_success
 
 Method = Literal["hard", "saltation", "soft", "straight_through", "cem"]
 TaskName = Literal["billiard", "throw", "finger"]
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(__file__).parents[1] / "models"
 # A gradient runs a simulation once and transposes it, taken as three times the work.
 GRADIENT_COST = 4
 POPULATION, ELITE = 16, 4  # of CEM
@@ -359,7 +359,7 @@ def write_results(args: Args, results: list[Result], lines: dict[str, dict]) -> 
             "simulations_per_start": int(r.cost()[-1]),
             "seconds": r.seconds,
         }
-    _run.write_json(args.out / "metrics.json", {**_run.provenance(args), "tasks": metrics})
+    cli.write_json(args.out / "metrics.json", {**cli.provenance(args), "tasks": metrics})
     rows = [
         (r.task, r.method, int(cost), start, miss)
         for r in results
@@ -367,11 +367,11 @@ def write_results(args: Args, results: list[Result], lines: dict[str, dict]) -> 
         for start, miss in enumerate(misses)
     ]
     names = ("task", "method", "simulations", "start", "best_miss_m")
-    _run.write_csv(args.out / "misses.csv", dict(zip(names, zip(*rows))))
+    cli.write_csv(args.out / "misses.csv", dict(zip(names, zip(*rows))))
     keys = list(next(iter(lines.values())))
     table = {"task": [name for name, line in lines.items() for _ in line["t"]]}
     table |= {k: np.concatenate([np.asarray(line[k]) for line in lines.values()]) for k in keys}
-    _run.write_csv(args.out / "landscapes.csv", table)
+    cli.write_csv(args.out / "landscapes.csv", table)
     curves: dict[str, dict] = {}
     for r in results:
         curves.setdefault(r.task, {})[r.method] = (r.cost(), r.solved())
@@ -385,17 +385,17 @@ def print_results(results: list[Result]) -> None:
     for r in results:
         row = rows.setdefault(r.task, {"task": r.task})
         row[r.method] = f"{r.solved()[-1]:.0%} ({1e3 * np.median(r.best_miss()[-1]):.0f} mm)"
-    _run.print_table("Share of starts solved (median miss)", list(rows.values()))
+    cli.print_table("Share of starts solved (median miss)", list(rows.values()))
 
 
 def main(args: Args) -> None:
     """Run every method on every task and write what they found."""
     if args.quick:
         args = Args(args.out, args.tasks, args.methods, starts=2, iterations=4)
-    _run.open_folder(args.out)
+    cli.open_folder(args.out)
     results: list[Result] = []
     lines: dict[str, dict] = {}
-    with _run.progress() as bar:
+    with cli.progress() as bar:
         for name in args.tasks:
             found, lines[name] = run_task(args, name, bar)
             results += found
@@ -405,4 +405,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    _run.launch(Args, main, __doc__)
+    cli.launch(Args, main, __doc__)

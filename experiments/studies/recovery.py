@@ -43,7 +43,7 @@ NOISE = (0.001, 1.0)  # m, degrees
 class Args:
     """Settings of the study."""
 
-    out: Path = Path("runs/study_recovery")
+    out: Path = Path("runs/studies/recovery")
     """folder for metrics.json, recovery.csv and recovery.png"""
     repeats: int = 10
     """fits, each to new tosses"""

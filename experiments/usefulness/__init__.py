@@ -1,0 +1,1 @@
+"""Do soft gradients help: `python -m experiments.usefulness --help`."""
