@@ -12,8 +12,10 @@ import pytest
 
 import softsim
 from experiments.trajopt import __main__ as trajopt
-from experiments.trajopt.__main__ import Args, Step
+from experiments.trajopt.search import Step
+from experiments.trajopt.settings import BODIES, SIDE, Args, Method
 from experiments.trajopt.solids import surface
+from experiments.trajopt.throw import MODEL, make_model, make_throw
 from tests.experiments.tables import read_csv
 
 FILES = {"metrics.json", "losses.csv", "throws.csv", "losses.png"}
@@ -23,7 +25,7 @@ FILES = {"metrics.json", "losses.csv", "throws.csv", "losses.png"}
     "methods", [("hard",), pytest.param(("straight_through", "cem"), marks=pytest.mark.slow)]
 )
 def test_quick_run(
-    methods: tuple[trajopt.Method, ...], tmp_path: Path, capsys: pytest.CaptureFixture
+    methods: tuple[Method, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     trajopt.main(Args(tmp_path, methods=methods, quick=True))
     assert {file.name for file in tmp_path.iterdir()} == FILES | {"throws.png", "throws.gif"}
@@ -68,9 +70,9 @@ def test_stopped_by_ctrl_c_keeps_what_was_found(
 
 
 def test_the_model_has_the_published_parameters() -> None:
-    cube = mujoco.MjModel.from_xml_path(str(trajopt.MODEL))
+    cube = mujoco.MjModel.from_xml_path(str(MODEL))
     body, geom = cube.body("cube"), cube.geom("cube")
-    np.testing.assert_allclose(2 * geom.size, trajopt.SIDE)
+    np.testing.assert_allclose(2 * geom.size, SIDE)
     np.testing.assert_allclose(body.mass, 0.37)
     np.testing.assert_allclose(body.inertia, 0.00081)
     np.testing.assert_allclose(geom.friction[0], 0.18)
@@ -78,10 +80,10 @@ def test_the_model_has_the_published_parameters() -> None:
 
 def test_the_throw_is_the_one_mujoco_makes() -> None:
     """Flight until just after the first touch: before rounding can send it elsewhere."""
-    throw = trajopt.make_throw(Args(horizon=0.3))
+    throw = make_throw(Args(horizon=0.3))
     x = jax.random.normal(jax.random.key(3), (6,))
     end = throw.fly(x, softsim.Softening.hard()).qpos[-1]
-    mj_model = mujoco.MjModel.from_xml_path(str(trajopt.MODEL))
+    mj_model = mujoco.MjModel.from_xml_path(str(MODEL))
     mj_data = mujoco.MjData(mj_model)
     mj_data.qpos, mj_data.qvel = throw.data.qpos, throw.release(x)
     for _ in range(throw.steps):
@@ -90,16 +92,16 @@ def test_the_throw_is_the_one_mujoco_makes() -> None:
     np.testing.assert_allclose(end, mj_data.qpos, atol=1e-5)
 
 
-@pytest.mark.parametrize("body", trajopt.BODIES)
+@pytest.mark.parametrize("body", BODIES)
 def test_bodies_are_drawn_as_mujoco_has_them(body: str) -> None:
     """Every face looks outwards, and the faces enclose the volume that gives the body its mass."""
-    geom = trajopt.make_model(body).geom("cube")
-    np.testing.assert_allclose(geom.size[: len(trajopt.BODIES[body])], trajopt.BODIES[body])
-    faces = surface(body, trajopt.BODIES[body])
+    geom = make_model(body).geom("cube")
+    np.testing.assert_allclose(geom.size[: len(BODIES[body])], BODIES[body])
+    faces = surface(body, BODIES[body])
     a, b, c, d = np.moveaxis(faces, 1, 0)
     volume = np.sum(a * (np.cross(b, c) + np.cross(c, d)), axis=1) / 6
     assert np.all(volume >= -1e-12)
-    size = trajopt.BODIES[body]
+    size = BODIES[body]
     exact = {
         "cylinder": np.pi * size[0] ** 2 * 2 * size[1],
         "capsule": np.pi * size[0] ** 2 * (2 * size[1] + 4 / 3 * size[0]),
