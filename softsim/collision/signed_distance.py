@@ -41,6 +41,17 @@ def ellipsoid(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scal
     return k0 * (k0 - _hypot(jnp.ones(1, p.dtype), round_off)) / (k1 + 1e-12 * (k1 == 0))
 
 
+def ellipsoid_gauge(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
+    """min(size) (|p / size| - 1): convex, 0 on the surface; elsewhere at most the distance.
+
+    `ellipsoid` is closer to the distance but not convex: along a long one it has two minima
+    against a plane, and the deeper one may change places in a jump.
+    """
+    round_off = width(part)
+    whole = _hypot(jnp.ones(1, p.dtype), round_off)
+    return jnp.min(size) * (_hypot(p / size, round_off) - whole)
+
+
 def cylinder(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
     """Radius size[0], half-length size[1] along z."""
     scale = jnp.minimum(size[0], size[1])
