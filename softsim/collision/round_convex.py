@@ -59,7 +59,7 @@ def round_near(part: Part, kind: GeomType, shape: Geom, convex: Convex) -> Near:
         return distance(part, turn @ p + shift, shape.size)
 
     def outside(part: Part, p: Float[Array, "3"]) -> Float[Array, ""]:
-        return soft_max(part, convex.face_normal @ p - face, size)
+        return sd.largest(part, convex.face_normal @ p - face, size)
 
     start = 0.5 * convex.mat.T @ (shape.pos - convex.pos)
 

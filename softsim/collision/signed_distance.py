@@ -68,6 +68,18 @@ def larger(part: Part, a: Scalar, b: Scalar, scale: Scalar) -> Scalar:
     return upper + sj.relu(lower - upper, **soft(part, scale))
 
 
+def largest(part: Part, x: Float[Array, " n"], scale: Scalar) -> Scalar:
+    """Soft maximum of lengths, convex and monotonous in each: `larger` in rounds of a tournament.
+
+    `manifold.soft_max`, a mean under a soft index, is neither: what it says of a shape with faces
+    has dents, in which a minimum may sit until it jumps.
+    """
+    while x.size > 1:
+        half = x.size // 2
+        x = jnp.append(larger(part, x[:half], x[half : 2 * half], scale), x[2 * half :])
+    return x[0]
+
+
 def _beyond(part: Part, p: Float[Array, " n"], radius: Scalar) -> Scalar:
     """|p| - radius with a rounded tip at p = 0; still 0 at |p| = radius."""
     round_off = width(part, radius)
