@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco.mjx import GeomType, Model
 
@@ -44,6 +45,18 @@ class Geom(eqx.Module):
     size: Float[Array, " n"]
 
 
+class Resting(eqx.Module):
+    """The faces around each vertex, and on which of its corners a shape rests on each.
+
+    Attributes:
+        face: indices of faces; -1 where a vertex has fewer.
+        corner: up to four vertices of that face, the vertex itself first, padded by repetition.
+    """
+
+    face: Int[np.ndarray, "v g"]
+    corner: Int[np.ndarray, "v g 4"]
+
+
 class Convex(Geom):
     """A box, a mesh's convex hull, or a prism of a height field; all in the geom's own frame.
 
@@ -54,6 +67,8 @@ class Convex(Geom):
         face_normal: outward unit normals.
         edge: indices into `vert`.
         edge_face_normal: the normals of the two faces an edge joins.
+        resting: how it rests on a plane in MuJoCo C (see `resting`); of meshes in models that
+            follow it, else None.
     """
 
     vert: Float[Array, "v 3"]
@@ -61,6 +76,7 @@ class Convex(Geom):
     face_normal: Float[Array, "f 3"]
     edge: Int[Array, "e 2"]
     edge_face_normal: Float[Array, "e 2 3"]
+    resting: Resting | None = None
 
 
 class HField(Geom):
