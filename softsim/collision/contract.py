@@ -45,6 +45,25 @@ class Geom(eqx.Module):
     size: Float[Array, " n"]
 
 
+class Convex(Geom):
+    """A box, a mesh's convex hull, or a prism of a height field; all in the geom's own frame.
+
+    Attributes:
+        vert: m, vertices.
+        face: m, the vertices of each face, counter-clockwise seen from outside, padded by
+            repetition of the last.
+        face_normal: outward unit normals.
+        edge: indices into `vert`.
+        edge_face_normal: the normals of the two faces an edge joins.
+    """
+
+    vert: Float[Array, "v 3"]
+    face: Float[Array, "f k 3"]
+    face_normal: Float[Array, "f 3"]
+    edge: Int[Array, "e 2"]
+    edge_face_normal: Float[Array, "e 2 3"]
+
+
 class Resting(eqx.Module):
     """The faces around each vertex, and on which of its corners a shape rests on each.
 
@@ -57,26 +76,10 @@ class Resting(eqx.Module):
     corner: Int[np.ndarray, "v g 4"]
 
 
-class Convex(Geom):
-    """A box, a mesh's convex hull, or a prism of a height field; all in the geom's own frame.
+class OnPlane(Convex):
+    """A mesh above a plane in a model that follows MuJoCo C: with how it rests, see `resting`."""
 
-    Attributes:
-        vert: m, vertices.
-        face: m, the vertices of each face, counter-clockwise seen from outside, padded by
-            repetition of the last.
-        face_normal: outward unit normals.
-        edge: indices into `vert`.
-        edge_face_normal: the normals of the two faces an edge joins.
-        resting: how it rests on a plane in MuJoCo C (see `resting`); of meshes in models that
-            follow it, else None.
-    """
-
-    vert: Float[Array, "v 3"]
-    face: Float[Array, "f k 3"]
-    face_normal: Float[Array, "f 3"]
-    edge: Int[Array, "e 2"]
-    edge_face_normal: Float[Array, "e 2 3"]
-    resting: Resting | None = None
+    resting: Resting
 
 
 class HField(Geom):

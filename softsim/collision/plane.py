@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
-from softsim.collision.contract import Convex, Geom, Hit, pair
+from softsim.collision.contract import Convex, Geom, Hit, OnPlane, pair
 from softsim.collision.manifold import first_max, pick, unique
 from softsim.collision.numerics import frame, frame_along, soft, unit, width
 from softsim.collision.polygon import inradius
@@ -84,7 +84,7 @@ def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
 
 
 @pair(GeomType.PLANE, GeomType.MESH, ncon=4, follow="mujoco")
-def plane_mesh(part: Part, plane: Geom, convex: Convex) -> Hit:
+def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
     """Up to four corners of the face on which the mesh rests; see `resting`.
 
     Both choices, of the deepest vertex and of the face around it, give ties to the first.

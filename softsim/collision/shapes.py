@@ -10,7 +10,7 @@ from mujoco import mjx
 from mujoco.mjx import GeomType
 
 from softsim._mjx import FunctionKey
-from softsim.collision.contract import Convex, Geom, HField
+from softsim.collision.contract import Convex, Geom, HField, OnPlane
 from softsim.collision.resting import resting
 from softsim.follow import follows
 
@@ -71,7 +71,8 @@ def builder(m: mjx.Model, key: FunctionKey, i: int) -> Callable[..., Geom]:
         parts = {name: getattr(hull, name) for name in ("vert", "face", "face_normal")}
         parts |= {"edge": hull.edge, "edge_face_normal": hull.edge_face_normal}
         if follows(m) == "mujoco" and key.types[0] == GeomType.PLANE:
-            parts["resting"] = resting(m, data_id, len(hull.vert))
+            rests = resting(m, data_id, len(hull.vert))
+            return lambda pos, mat, size: OnPlane(pos, mat, size, **parts, resting=rests)
         return lambda pos, mat, size: Convex(pos, mat, size, **parts)
     if kind == GeomType.HFIELD:
         nrow, ncol = m.hfield_nrow[data_id], m.hfield_ncol[data_id]

@@ -104,6 +104,7 @@ def found() -> dict[str, tuple[np.ndarray, ...]]:
     return {name: tuple(part[name] for part in results) for name in results[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["kinematics", "poses", "jacobian", "jacobian of a point", "mass_matrix", "bias", "inverse",
