@@ -75,7 +75,8 @@ def found() -> dict[str, tuple[np.ndarray, ...]]:
     rng = np.random.default_rng(1)
     zero = {"q": np.zeros(m.nv), "v": np.zeros(m.nv), "m": np.zeros(m.nbody)}
     zero["a"] = rng.normal(size=m.nv)
-    ways = {k: jnp.asarray(0.5 * rng.normal(size=(2, *v.shape))) for k, v in zero.items()}
+    size = {"q": 0.5, "v": 0.5, "a": 0.5, "m": 5.0}  # differences by masses round more
+    ways = {k: jnp.asarray(size[k] * rng.normal(size=(2, *v.shape))) for k, v in zero.items()}
     zero = {k: jnp.asarray(v) for k, v in zero.items()}
 
     def flat(x):
