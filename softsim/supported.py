@@ -13,7 +13,7 @@ import numpy as np
 from mujoco.mjx import SensorType
 
 from softsim.collision import unsupported_meshes, unsupported_pairs
-from softsim.describe import element
+from softsim.elements import element
 
 SHOWN = 3
 """Elements that a refusal names before it counts the others."""

@@ -27,6 +27,7 @@ from softsim.collision.manifold import (
     saturate,
     soft_index,
     soft_max,
+    unique,
 )
 from softsim.collision.numerics import div, soft, unit, width
 from softsim.collision.polygon import clip_segment, sides
@@ -45,11 +46,13 @@ class FaceContacts(eqx.Module):
         dist: m, signed, from the reference face along its normal.
         pos: m, on the reference face.
         there: truth value.
+        alone: truth value that no earlier contact is the same.
     """
 
     dist: Float[Array, "4"]
     pos: Float[Array, "4 3"]
     there: Float[Array, "4"]
+    alone: Float[Array, "4"]
 
 
 def _clip(
@@ -126,6 +129,5 @@ def face_contacts(
     member = (saturate(2.5 * lead)[:, None] * near).ravel()
     points = points.reshape(-1, 3)
     index = four_points(part, points, member, lead @ facing, size)
-    return FaceContacts(
-        -pick(index, depth.ravel()), pick(index, points), decided(2 * pick(index, member))
-    )
+    there = decided(2 * pick(index, member))
+    return FaceContacts(-pick(index, depth.ravel()), pick(index, points), there, unique(index))

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco.mjx import GeomType, Model
 
@@ -61,6 +62,24 @@ class Convex(Geom):
     face_normal: Float[Array, "f 3"]
     edge: Int[Array, "e 2"]
     edge_face_normal: Float[Array, "e 2 3"]
+
+
+class Resting(eqx.Module):
+    """The faces around each vertex, and on which of its corners a shape rests on each.
+
+    Attributes:
+        face: indices of faces; -1 where a vertex has fewer.
+        corner: up to four vertices of that face, the vertex itself first, padded by repetition.
+    """
+
+    face: Int[np.ndarray, "v g"]
+    corner: Int[np.ndarray, "v g 4"]
+
+
+class OnPlane(Convex):
+    """A mesh above a plane in a model that follows MuJoCo C: with how it rests, see `resting`."""
+
+    resting: Resting
 
 
 class HField(Geom):

@@ -11,7 +11,9 @@ support points. Its derivative is that of the minimiser (implicit function theor
 iterations.
 """
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,10 @@ Field = Callable[[Point], Float[Array, ""]]
 
 _DESCENT_STEPS = 10
 _DESCENT_RATES = np.geomspace(1e-4, 2.0, 10)
-_NEWTON_STEPS = 24
+_NEWTON_STEPS = 60
+_SOFT_START = 0.05  # softness with which a search begins
+_SHARPER = 0.4  # factor from one softness to the next
+_FOUND = 0.1  # slope of the field, a number, below which the next softness follows
 _DAMPING = np.array([0.0, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3])
 _PULL = 0.1
 _CENTRE = 0.01  # of the smaller shape's size
@@ -47,10 +52,10 @@ def _contact(
     turn = jnp.sum(one.mat[:, :, None] * two.mat[:, None, :], axis=0)
     shift = one.mat.T @ (two.pos - one.pos)
 
-    def d1(p: Point) -> Float[Array, ""]:
+    def d1(p: Point, part: Part = part) -> Float[Array, ""]:
         return distance1(part, turn @ p + shift, one.size)
 
-    def d2(p: Point) -> Float[Array, ""]:
+    def d2(p: Point, part: Part = part) -> Float[Array, ""]:
         return distance2(part, p, two.size)
 
     start = two.mat.T @ (start - two.pos)
@@ -62,12 +67,13 @@ def _contact(
 
         p = _descend(lambda p: d1(p) + d2(p) + jnp.abs(jnp.maximum(d1(p), d2(p))), central, start)
     else:
-        pull = _PULL * width(part) / scale
 
-        def overlap(p: Point) -> Float[Array, ""]:
-            return sd.larger(part, d1(p), d2(p), scale) + 0.5 * pull * jnp.sum((p - start) ** 2)
+        def overlap(part: Part, p: Point) -> Float[Array, ""]:
+            pull = _PULL * width(part) / scale
+            larger = sd.larger(part, d1(p, part), d2(p, part), scale)
+            return larger + 0.5 * pull * jnp.sum((p - start) ** 2)
 
-        p = minimiser(overlap, start, scale)
+        p = minimiser(overlap, part, start, scale)
     a, slope1 = jax.value_and_grad(d1)(p)
     b, slope2 = jax.value_and_grad(d2)(p)
     normal = two.mat @ (slope1 - slope2)
@@ -90,34 +96,55 @@ def _descend(clearance: Field, central: Callable[[Point], Bool[Array, ""]], star
     return jax.lax.scan(step, start, length=_DESCENT_STEPS)[0]
 
 
-def minimiser(field: Field, start: Point, scale: Float[Array, ""]) -> Point:
-    """Minimiser of a smooth field, differentiable to any order in what the field depends on.
+def minimiser(
+    field: Callable[[Part, Point], Float[Array, ""]],
+    part: Part,
+    start: Point,
+    scale: Float[Array, ""],
+) -> Point:
+    """Minimiser of a convex field, differentiable to any order in what the field depends on.
 
     Damped Newton: each step tries several dampings, relative to 1 / scale, and takes the best, so
-    the field never increases.
+    the field never increases. Nearly sharp, a field is a fan of planes on which Newton's steps are
+    no use far from the minimum: the softness starts at `_SOFT_START` and shrinks to that of `part`.
+
+    Args:
+        field: of the settings of the collision part and a point.
+        part: settings of the collision part.
+        start: m.
+        scale: m, of the shapes.
     """
-    slope = jax.grad(field)
     damping = jnp.asarray(_DAMPING, start.dtype) / scale
     tolerance = 256 * jnp.finfo(start.dtype).eps
+    goal = jax.lax.stop_gradient(jnp.asarray(part.softness, start.dtype))
+    part = dataclasses.replace(part, softness=jnp.asarray(part.softness, start.dtype))
+
+    def slope(p: Point) -> Point:
+        return jax.grad(lambda p: field(part, p))(p)
 
     def solve(_: Callable[[Point], Point], start: Point) -> Point:
-        def unfinished(state: tuple[Array, Point, Point]) -> Array:
-            count, _, g = state
-            return (count < _NEWTON_STEPS) & (jnp.max(jnp.abs(g)) > tolerance)
+        fixed = jax.lax.stop_gradient(part)
 
-        def step(state: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
-            count, p, _ = state
-            h, g = jax.jacfwd(lambda p: (slope(p),) * 2, has_aux=True)(p)
+        def unfinished(state) -> Array:
+            count, softness, _, g = state
+            return (count < _NEWTON_STEPS) & ((softness > goal) | (jnp.max(jnp.abs(g)) > tolerance))
+
+        def step(state):
+            count, softness, p, _ = state
+            now = partial(field, dataclasses.replace(fixed, softness=softness))
+            h, g = jax.jacfwd(lambda p: (jax.grad(now)(p),) * 2, has_aux=True)(p)
             steps = jax.vmap(lambda x: _solve3(h + x * jnp.eye(3, dtype=p.dtype), g))(damping)
             candidates = jnp.concatenate([p[None], p - steps])
-            values = jax.vmap(field)(candidates)
+            values = jax.vmap(now)(candidates)
             # so close to the minimum that values no longer tell points apart: Newton's step
             settling = jnp.abs(values[1] - values[0]) <= tolerance * scale
-            return count + 1, candidates[jnp.where(settling, 1, jnp.argmin(values))], g
+            found = jnp.max(jnp.abs(g)) < _FOUND
+            sharper = jnp.maximum(goal, jnp.where(found, _SHARPER, 1.0) * softness)
+            return count + 1, sharper, candidates[jnp.where(settling, 1, jnp.argmin(values))], g
 
-        return jax.lax.while_loop(
-            unfinished, step, (jnp.zeros((), int), start, jnp.full_like(start, jnp.inf))
-        )[1]
+        soft_start = jnp.maximum(goal, _SOFT_START)
+        begin = (jnp.zeros((), int), soft_start, start, jnp.full_like(start, jnp.inf))
+        return jax.lax.while_loop(unfinished, step, begin)[2]
 
     def tangent_solve(linear: Callable[[Point], Point], y: Point) -> Point:
         return _solve3(jax.vmap(linear)(jnp.eye(3, dtype=y.dtype)), y)

@@ -9,7 +9,7 @@ from mujoco.mjx import GeomType
 
 from softsim._mjx import geom_pairs
 from softsim.collision.hulls import Hull, mesh_hull
-from softsim.describe import element
+from softsim.elements import element
 
 MAX_HULL_VERTICES = 64
 """Vertices of a hull, by default."""

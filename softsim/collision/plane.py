@@ -6,23 +6,23 @@ The normal is the plane's, so the distance is linear in the other surface's poin
 from dataclasses import replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
-from softsim.collision.contract import Convex, Geom, Hit, pair
-from softsim.collision.convex import plane_convex
+from softsim.collision.contract import Convex, Geom, Hit, OnPlane, pair
+from softsim.collision.manifold import first_max, pick, unique
 from softsim.collision.numerics import frame, frame_along, soft, unit, width
+from softsim.collision.polygon import inradius
 from softsim.softening import Part
 
 # softness of the tilt of a cylinder, relative to `Part.softness`: sine of an angle
 _TILT = 0.2
 # half the corners of a cube, one of each diagonal
 _DIAGONALS = np.array([[1, 1, 1], [-1, 1, 1], [1, -1, 1], [-1, -1, 1]])
-# m: a skin deeper than any shape
-_WHOLE = 1e6
 # m: MuJoCo takes a cylinder to lie on its side when its ends differ less than this in height
 _ON_SIDE = 1e-3
 
@@ -84,9 +84,21 @@ def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
 
 
 @pair(GeomType.PLANE, GeomType.MESH, ncon=4, follow="mujoco")
-def plane_mesh(part: Part, plane: Geom, convex: Convex) -> Hit:
-    """Vertices that span the largest area among all below the plane, not only the deepest."""
-    return plane_convex(replace(part, skin=jnp.asarray(_WHOLE, part.skin.dtype)), plane, convex)
+def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
+    """Up to four corners of the face on which the mesh rests; see `resting`.
+
+    Both choices, of the deepest vertex and of the face around it, give ties to the first.
+    """
+    face, corner = convex.resting.face, convex.resting.corner
+    n = plane.mat[:, 2]
+    local = convex.mat.T @ n
+    deepest = first_max(part, -convex.vert @ local, inradius(convex))
+    facing = jnp.where(face < 0, -2.0, -(convex.face_normal @ local)[face])
+    chance = deepest[:, None] * jax.vmap(lambda x: first_max(part, x))(facing)
+    corners = jax.nn.one_hot(corner, len(convex.vert), dtype=n.dtype)
+    index = jnp.tensordot(chance, corners, axes=2, precision="highest")
+    flat = _touch(plane, convex.pos + pick(index, convex.vert) @ convex.mat.T, frame(part, n))
+    return replace(flat, weight=unique(index))
 
 
 @pair(GeomType.PLANE, GeomType.ELLIPSOID, ncon=1)

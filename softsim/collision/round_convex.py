@@ -22,7 +22,7 @@ from softsim.collision.closest import closest_points
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.implicit import minimiser
-from softsim.collision.manifold import pick, saturate, soft_index, soft_max
+from softsim.collision.manifold import pick, soft_index, soft_max
 from softsim.collision.minkowski import as_sum
 from softsim.collision.numerics import frame, norm, soft, unit, width
 from softsim.collision.polygon import inradius, smaller
@@ -32,7 +32,7 @@ from softsim.softening import Part
 CORNERS, SOFT_CORNERS = 16, 4  # of a cap; of many almost equal ones no soft choice is steady
 UPRIGHT = 0.996  # measured in MuJoCo 3.17: cosine of cap or face and normal that counts as level
 LYING = 0.0888  # the same for the side: sine
-_DISTANCE = {GeomType.CYLINDER: sd.cylinder, GeomType.ELLIPSOID: sd.ellipsoid}
+_DISTANCE = {GeomType.CYLINDER: sd.cylinder, GeomType.ELLIPSOID: sd.ellipsoid_gauge}
 _TANGENT = 0.05  # of the smaller shape's size: distance over which a pull to the middle is felt
 
 
@@ -55,44 +55,54 @@ def round_near(part: Part, kind: GeomType, shape: Geom, convex: Convex) -> Near:
     turn, shift = shape.mat.T @ convex.mat, shape.mat.T @ (convex.pos - shape.pos)
     face = jnp.sum(convex.face[:, 0] * convex.face_normal, axis=1)
 
-    def ahead(p: Float[Array, "3"]) -> Float[Array, ""]:
+    def ahead(part: Part, p: Float[Array, "3"]) -> Float[Array, ""]:
         return distance(part, turn @ p + shift, shape.size)
 
-    def outside(p: Float[Array, "3"]) -> Float[Array, ""]:
-        return soft_max(part, convex.face_normal @ p - face, size)
+    def outside(part: Part, p: Float[Array, "3"]) -> Float[Array, ""]:
+        return sd.largest(part, convex.face_normal @ p - face, size)
 
     start = 0.5 * convex.mat.T @ (shape.pos - convex.pos)
-    pull = _TANGENT * width(part) / size
 
-    def overlap(p: Float[Array, "3"]) -> Float[Array, ""]:
-        both = sd.larger(part, ahead(p), outside(p), size)
-        return both + 0.5 * pull * jnp.sum((p - start) ** 2)
+    def overlap(part: Part, p: Float[Array, "3"]) -> Float[Array, ""]:
+        both = sd.larger(part, ahead(part, p), outside(part, p), size)
+        return both + 0.5 * _TANGENT * width(part) / size * jnp.sum((p - start) ** 2)
 
-    p = minimiser(overlap, start, size)
-    mean = convex.mat @ (jax.grad(ahead)(p) - jax.grad(outside)(p))
-    normal, _ = settled(0.5 * mean)
-    return Near(
-        _separation(part, kind, shape, convex, normal, size),
-        convex.pos + convex.mat @ p,
-        0.5 * mean,
-    )
+    p = minimiser(overlap, part, start, size)
+    slope = jax.grad(ahead, 1)(part, p)
+    if kind == GeomType.ELLIPSOID:  # the slope of a gauge is short where the ellipsoid is long
+        slope = turn.T @ _ellipsoid_normal(part, turn @ p + shift, shape.size)
+    mean = 0.5 * convex.mat @ (slope - jax.grad(outside, 1)(part, p))
+    normal, _ = settled(mean)
+    end_of_shape, end_of_convex = _ends(part, kind, shape, convex, normal, size)
+    pos = convex.pos + convex.mat @ p
+    pos = pos + (0.5 * (end_of_shape + end_of_convex) - pos @ normal) * normal
+    return Near(end_of_convex - end_of_shape, pos, mean)
 
 
-def _separation(
+def _ellipsoid_normal(
+    part: Part, p: Float[Array, "3"], size: Float[Array, "3"]
+) -> Float[Array, "3"]:
+    """Outward normal of the scaled ellipsoid through a point; fades to 0 at the centre."""
+    along = p / size**2
+    return along / norm(jnp.append(along, width(part) / jnp.min(size)))
+
+
+def _ends(
     part: Part,
     kind: GeomType,
     shape: Geom,
     convex: Convex,
     normal: Float[Array, "3"],
     size: Float[Array, ""],
-) -> Float[Array, ""]:
-    """How far the convex shape is in front of the round one along a unit vector, m."""
-    between = convex.pos - shape.pos
-    total = as_sum(kind, shape, jnp.zeros_like(between))
-    edge = width(part, size)
-    bulge = norm(jnp.append(total.axes @ normal, edge)) - edge
-    reach = soft_max(part, total.vert @ normal, size) + bulge
-    return between @ normal - soft_max(part, -convex.vert @ (convex.mat.T @ normal), size) - reach
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """How far along a unit vector the round shape ends and the convex one begins, m."""
+    total = as_sum(kind, shape, shape.pos)
+    lean = total.axes @ normal
+    # smooth where a disc is seen edge-on
+    bulge = jnp.sum(lean**2) / norm(jnp.append(lean, width(part, size)))
+    corners = convex.pos + convex.vert @ convex.mat.T
+    end_of_shape = soft_max(part, total.vert @ normal, size) + bulge
+    return end_of_shape, -soft_max(part, -corners @ normal, size)
 
 
 def _features(part: Part, cylinder: Geom, normal: Float[Array, "3"]) -> Convex:
@@ -131,14 +141,6 @@ def _level(
     return (1 - (1 - upright) * (1 - lying)) * on_face
 
 
-def _distinct(part: Part, pos: Float[Array, "k 3"], size: Float[Array, ""]) -> Float[Array, " k"]:
-    """Truth value for each point that it is away from all earlier ones."""
-    apart = jnp.sum((pos[:, None] - pos) ** 2, axis=-1)
-    away = saturate(apart / (1e-6 * size + width(part, size)) ** 2 - 1)
-    earlier = np.tri(len(pos), k=-1, dtype=bool)
-    return jnp.prod(jnp.where(earlier, away, 1.0), axis=1)
-
-
 @pair(GeomType.CYLINDER, GeomType.BOX, ncon=4)
 @pair(GeomType.CYLINDER, GeomType.MESH, ncon=4)
 def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
@@ -160,8 +162,7 @@ def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
     faces = face_contacts(part, _features(part, one, normal), two, normal, zero, size, far)
     ahead = -pick(soft_index(part, -two.face_normal @ normal), two.face_normal)
     middle = faces.pos - 0.5 * faces.dist[:, None] * ahead
-    there = faces.there * _distinct(part, faces.pos, size)
-    faces = FaceContacts(faces.dist, middle, there)
+    faces = FaceContacts(faces.dist, middle, faces.there * faces.alone, faces.alone)
     point = Point(near.dist, near.pos, jnp.ones_like(near.dist))
     level = _level(part, one, two.face_normal, normal) * faces.there[0]
     dist, pos, weight = blend(part, faces, point, 1 - level, size)

@@ -10,7 +10,9 @@ from mujoco import mjx
 from mujoco.mjx import GeomType
 
 from softsim._mjx import FunctionKey
-from softsim.collision.contract import Convex, Geom, HField
+from softsim.collision.contract import Convex, Geom, HField, OnPlane
+from softsim.collision.resting import resting
+from softsim.follow import follows
 
 Pose = tuple[Float[Array, "3"], Float[Array, "3 3"], Float[Array, "3"]]
 """Position (m), rotation and size (m) of a geom in the world frame."""
@@ -67,9 +69,11 @@ def builder(m: mjx.Model, key: FunctionKey, i: int) -> Callable[..., Geom]:
     if kind == GeomType.MESH:
         hull = m._impl.mesh_convex[data_id]
         parts = {name: getattr(hull, name) for name in ("vert", "face", "face_normal")}
-        return lambda pos, mat, size: Convex(
-            pos, mat, size, **parts, edge=hull.edge, edge_face_normal=hull.edge_face_normal
-        )
+        parts |= {"edge": hull.edge, "edge_face_normal": hull.edge_face_normal}
+        if follows(m) == "mujoco" and key.types[0] == GeomType.PLANE:
+            rests = resting(m, data_id, len(hull.vert))
+            return lambda pos, mat, size: OnPlane(pos, mat, size, **parts, resting=rests)
+        return lambda pos, mat, size: Convex(pos, mat, size, **parts)
     if kind == GeomType.HFIELD:
         nrow, ncol = m.hfield_nrow[data_id], m.hfield_ncol[data_id]
         start = m.hfield_adr[data_id]

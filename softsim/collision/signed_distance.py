@@ -41,6 +41,17 @@ def ellipsoid(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scal
     return k0 * (k0 - _hypot(jnp.ones(1, p.dtype), round_off)) / (k1 + 1e-12 * (k1 == 0))
 
 
+def ellipsoid_gauge(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
+    """min(size) (|p / size| - 1): convex, 0 on the surface; elsewhere at most the distance.
+
+    `ellipsoid` is closer to the distance but not convex: along a long one it has two minima
+    against a plane, and the deeper one may change places in a jump.
+    """
+    round_off = width(part)
+    whole = _hypot(jnp.ones(1, p.dtype), round_off)
+    return jnp.min(size) * (_hypot(p / size, round_off) - whole)
+
+
 def cylinder(part: Part, p: Float[Array, "3"], size: Float[Array, "3"]) -> Scalar:
     """Radius size[0], half-length size[1] along z."""
     scale = jnp.minimum(size[0], size[1])
@@ -55,6 +66,18 @@ def larger(part: Part, a: Scalar, b: Scalar, scale: Scalar) -> Scalar:
     """Soft max(a, b) of lengths: at least as large, convex, the smear relative to `scale`."""
     upper, lower = jnp.where(a > b, a, b), jnp.where(a > b, b, a)
     return upper + sj.relu(lower - upper, **soft(part, scale))
+
+
+def largest(part: Part, x: Float[Array, " n"], scale: Scalar) -> Scalar:
+    """Soft maximum of lengths, convex and monotonous in each: `larger` in rounds of a tournament.
+
+    `manifold.soft_max`, a mean under a soft index, is neither: what it says of a shape with faces
+    has dents, in which a minimum may sit until it jumps.
+    """
+    while x.size > 1:
+        half = x.size // 2
+        x = jnp.append(larger(part, x[:half], x[half : 2 * half], scale), x[2 * half :])
+    return x[0]
 
 
 def _beyond(part: Part, p: Float[Array, " n"], radius: Scalar) -> Scalar:

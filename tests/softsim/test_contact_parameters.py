@@ -1,7 +1,7 @@
 """Constraint parameters at and beyond their bounds stand where MuJoCo C puts them, and stay finite.
 
-One model per friction cone holds a contact of every dimension, a limit, an equality and friction
-loss, all active; a case changes parameters of all of them, as leaves of the model.
+One model per friction cone holds a contact of every dimension, one of an explicit pair, a limit, an
+equality and friction loss, all active; a case changes parameters of them, as leaves of the model.
 """
 
 import copy
@@ -19,22 +19,26 @@ CONDIMS = {"pyramidal": (1, 3, 4, 6), "elliptic": (1, 3, 4, 6)}
 _SCENE = """<mujoco>
 <option timestep="0.004" cone="{cone}" iterations="100" ls_iterations="100" tolerance="1e-20"/>
 <default><geom friction=".8 .02 .01"/></default>
-<worldbody><geom type="plane" size="9 9 1" condim="1" conaffinity="0"/>
+<worldbody><geom name="floor" type="plane" size="9 9 1" condim="1" conaffinity="0"/>
   {spheres}
   <body pos="0 4 2"><joint name="a" axis="0 1 0" frictionloss=".3" limited="true" range="10 90"/>
     <geom size=".1" pos=".2 0 0" contype="0" conaffinity="0"/>
     <body pos=".4 0 0"><joint name="b" axis="0 1 0"/>
       <geom size=".1" pos=".2 0 0" contype="0" conaffinity="0"/></body></body>
 </worldbody>
-<equality><joint joint1="a" joint2="b" polycoef=".1 .5 0 0 0"/></equality></mujoco>"""
+<equality><joint joint1="a" joint2="b" polycoef=".1 .5 0 0 0"/></equality>
+<contact><pair geom1="floor" geom2="paired" condim="3" solreffriction=".03 .7"/></contact>
+</mujoco>"""
 
 
 def _scene(cone: str) -> mujoco.MjModel:
-    spheres = "".join(
+    spheres = [
         f'<body pos="{i} 0 .0993"><freejoint/><geom size=".1" condim="{k}" contype="0"/></body>'
         for i, k in enumerate(CONDIMS[cone])
-    )
-    return mujoco.MjModel.from_xml_string(_SCENE.format(cone=cone, spheres=spheres))
+    ]
+    paired = '<geom name="paired" size=".1" contype="0" conaffinity="0"/>'
+    spheres.insert(1, f'<body pos="-1 0 .0993"><freejoint/>{paired}</body>')
+    return mujoco.MjModel.from_xml_string(_SCENE.format(cone=cone, spheres="".join(spheres)))
 
 
 SOLREF = {
@@ -83,7 +87,8 @@ MARGIN = {"both": (0.01, 0.02), "none needed": (0.0, 0.0)}
 
 _REF = ("geom_solref", "jnt_solref", "dof_solref", "eq_solref")
 _IMP = ("geom_solimp", "jnt_solimp", "dof_solimp", "eq_solimp")
-FLOATS = (*_REF, *_IMP, "geom_friction", "geom_solmix", "geom_margin", "impratio")
+_PAIR = ("pair_solref", "pair_solreffriction", "pair_solimp", "pair_friction", "pair_margin")
+FLOATS = (*_REF, *_IMP, *_PAIR, "geom_friction", "geom_solmix", "geom_margin", "impratio")
 
 
 def _cases(mj_model: mujoco.MjModel) -> dict[str, mujoco.MjModel]:
@@ -126,6 +131,14 @@ def _cases(mj_model: mujoco.MjModel) -> dict[str, mujoco.MjModel]:
     for name, impratio in IMPRATIO.items():
         case(f"impratio {name}", impratio=impratio)
         case(f"impratio {name}, no friction", impratio=impratio, geom_friction=0.0)
+    for name, ref in SOLREF.items():
+        case(f"pair solreffriction {name}", pair_solreffriction=ref)
+        case(f"pair solref {name}", pair_solref=ref)
+    case("pair solref both direct", pair_solref=(-2e3, -30.0), pair_solreffriction=(-500.0, -9.0))
+    for name, imp in SOLIMP.items():
+        case(f"pair solimp {name}", pair_solimp=imp)
+    case("pair friction uneven", pair_friction=(0.8, 0.1, 0.02, 0.01, 0.001))
+    case("pair friction none", pair_friction=0.0)
     for name, (plane, ball) in MARGIN.items():
         case(f"margin {name}", geom_margin=geoms("geom_margin", plane, ball))
     return cases

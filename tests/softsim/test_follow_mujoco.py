@@ -58,12 +58,27 @@ STANDING_CAPSULES = (
       <geom type="capsule" size=".05 .1" mass=".5" condim="4" priority="1"/></body>
     </worldbody></mujoco>"""
 )
+_PRISM = " ".join(
+    f"{0.1 * np.cos(t)} {0.07 * np.sin(t)} {z}" for t in (0, 0.7, 1.9, 2.6, 3.5, 4.6, 5.5)
+    for z in (-0.04, 0.04)
+)  # fmt: skip
+MESHES_ON_A_PLANE = (
+    _HEAD.format("")
+    + f"""<default><geom solref="0.02 0.8" solimp="0 0.99 0.01"/></default>
+    <asset><mesh name="prism" vertex="{_PRISM}"/>
+    <mesh name="wedge" vertex="-.08 -.06 0 .08 -.06 0 .08 .06 0 -.08 .06 0 0 -.05 .07 0 .05 .07"/>
+    </asset><worldbody><geom type="plane" size="5 5 1" euler="5 3 0"/>
+    <body pos="0 0 .1" euler="8 5 10"><freejoint/><geom type="mesh" mesh="prism" mass=".5"/></body>
+    <body pos="1 0 .12" euler="20 30 40"><freejoint/><geom type="mesh" mesh="wedge" mass=".5"/>
+    </body></worldbody></mujoco>"""
+)
 # steps, and the velocity at the start: given, or random of that size
 SCENES = {
     "four-bar with connect": (FOUR_BAR, 400, 3.0),
     "mocap weld, weld of sites": (MOCAP_WELD, 200, 1.0),
     "soft box on a plane": (TOSSED_BOX.format(cone="pyramidal"), 200, 1.0),
     "soft box on a plane, elliptic": (TOSSED_BOX.format(cone="elliptic"), 200, 1.0),
+    "meshes on a plane": (MESHES_ON_A_PLANE, 200, 0.5),
     "capsules on a plane": (STANDING_CAPSULES, 100, np.tile([1.0, 0.7, -0.2, 0, 0, 0], 3)),
 }
 
