@@ -43,6 +43,7 @@ TARGET = np.array([0.8, 0.2])  # m
 HIT = 0.05  # m: a ball that ends closer than its radius is on target
 RADII = (0.1, 0.3)  # m/s, trust radius at first and at most
 GROW, SHRINK = 1.5, 0.4
+EARLY = 5  # Gauss-Newton steps
 # Directions (degrees) at which the balls meet well, for the trend: 14 is a graze. Two degrees are
 # some five steps' worth of arrival.
 MEETING = Inputs(low=-11.0, high=11.0, spacing=0.2, half=10)
@@ -214,7 +215,9 @@ def draw(args: Args, columns: dict[str, np.ndarray], curve: Curve, found: Found)
         success.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def report(zero: dict[str, float], curve: Curve, found: Found) -> tuple[list[dict], list[str]]:
+def report(
+    args: Args, zero: dict[str, float], curve: Curve, found: Found
+) -> tuple[list[dict], list[str]]:
     """The table, and what the numbers say."""
     rows = []
     for name, by_step in found.items():
@@ -223,12 +226,21 @@ def report(zero: dict[str, float], curve: Curve, found: Found) -> tuple[list[dic
         for timestep, best in by_step.items():
             row[f"on target, {1e3 * timestep:g} ms"] = f"{np.mean(best[-1] < HIT):.0%}"
         rows.append(row)
-    said = []
+    off = ", ".join(f"{curve.off(slope):.0%} ({name})" for name, slope in curve.slopes.items())
+    said = [f"In billiards, where the balls meet, derivatives are off the trend by {off}."]
     for timestep in next(iter(found.values())):
         each = ", ".join(f"{np.mean(f[timestep][-1] < HIT):.0%} ({n})" for n, f in found.items())
-        said.append(f"Billiards in steps of {1e3 * timestep:g} ms, shots on target: {each}.")
-    off = ", ".join(f"{curve.off(slope):.0%} ({name})" for name, slope in curve.slopes.items())
-    return rows, [*said, f"Where the balls meet, derivatives are off the trend by {off}."]
+        said.append(f"In steps of {1e3 * timestep:g} ms, shots on target: {each}.")
+    first = args.timesteps[0]
+    soon = {n: f"{np.mean(f[first][EARLY] < HIT):.0%} ({n})" for n, f in found.items()}
+    return rows, [
+        *said,
+        f"After {EARLY} of them, in steps of {1e3 * first:g} ms: {', '.join(soon.values())}.",
+        "Contact from a distance finds the ball; events make the derivative right and the search "
+        "quick in fine steps. They do not make it end better, and in coarse steps worse, probably "
+        "since a step is taken only if the ball ends closer, which the teeth of the outcome can "
+        "forbid in the right direction.",
+    ]
 
 
 def main(args: Args) -> None:
@@ -257,7 +269,7 @@ def main(args: Args) -> None:
                 share = f"{np.mean(best[-1] < HIT):.0%} on target"
                 bar.update(task, advance=1, status=share)
         curve = Curve("billiard", Setting(args.timesteps[0]), own, true_trend(args), slopes)
-    rows, said = report(zero, curve, found)
+    rows, said = report(args, zero, curve, found)
     cli.write_csv(args.out / "landscape.csv", columns)
     misses = {
         f"miss_m, {name}, {1e3 * timestep:g} ms": best[-1]
