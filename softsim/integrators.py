@@ -14,7 +14,7 @@ from mujoco.mjx import Data, IntegratorType, Model
 
 from softsim.dynamics import next_activation
 from softsim.dynamics.tree import spread, tree
-from softsim.implicit import euler_acceleration, implicitfast_acceleration
+from softsim.implicit_velocity import euler_acceleration, implicitfast_acceleration
 from softsim.rotations import normalize, pure, quat_conj, quat_exp, quat_mul, quat_to_rotvec
 
 Velocity = Float[Array, " nv"]

@@ -19,7 +19,7 @@ from softsim import dynamics
 from softsim.acceleration import constrained, position, velocity
 from softsim.constraint.forces import forces
 from softsim.derivative_rule import softened
-from softsim.implicit import continuous_acceleration
+from softsim.implicit_velocity import continuous_acceleration
 from softsim.model import check_inputs
 from softsim.names import Element, only_one
 from softsim.softening import Softening

@@ -16,7 +16,6 @@ Mode = Literal["hard", "smooth", "c0", "c1", "c2"]
 # Contacts are fully there at a depth of 1 % of the geom's radius: well above where bodies rest.
 MASK_SOFTNESS = 0.001
 MJX_SKIN = 1e-3  # m
-Method = Literal["softsort", "neuralsort", "ot", "sorting_network", "lapsum"]
 MODES: tuple[str, ...] = ("hard", "smooth", "c0", "c1", "c2")
 
 
@@ -28,7 +27,6 @@ class Part(eqx.Module):
             size of the shapes (or to the unit of the quantity that switches). Not read in mode
             "hard".
         mode: static, the smoothness of the soft operators ("hard" switches off the softening).
-        method: static, the `softjax_ops` method behind a soft index.
         skin: m, traced; a plane or height field touches the vertices of a box or mesh that are
             this close to the deepest one. MJX takes 1 mm; a skin as long as the shape takes every
             vertex below the plane, as MuJoCo C does, which matters where contacts give way by more
@@ -39,7 +37,6 @@ class Part(eqx.Module):
 
     softness: Float[Array, ""] = eqx.field(converter=default_float, default=0.1)
     mode: Mode = eqx.field(static=True, default="hard")
-    method: Method = eqx.field(static=True, default="softsort")
     skin: Float[Array, ""] = eqx.field(converter=default_float, default=MJX_SKIN)
 
     def __check_init__(self) -> None:

@@ -50,7 +50,7 @@ def soft_index(
 ) -> Float[Array, "*s n"]:
     """Soft argmax over the last axis; equal scores share the weight. `scale`: of the scores."""
     options = soft(part, scale)
-    return sj.argmax(score, axis=-1, method=part.method, standardize=False, **options)
+    return sj.argmax(score, axis=-1, method="softsort", standardize=False, **options)
 
 
 def soft_max(
@@ -58,7 +58,7 @@ def soft_max(
 ) -> Float[Array, "*s"]:
     """Soft maximum over the last axis. `scale`: of the scores."""
     options = soft(part, scale)
-    return sj.max(score, axis=-1, method=part.method, standardize=False, **options)
+    return sj.max(score, axis=-1, method="softsort", standardize=False, **options)
 
 
 def pick(index: Float[Array, "*s n"], x: Float[Array, "n ..."]) -> Float[Array, "..."]:

@@ -9,7 +9,8 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 
 
-@pytest.mark.parametrize("x64", (False, pytest.param(True, marks=pytest.mark.slow)))
+@pytest.mark.slow
+@pytest.mark.parametrize("x64", (False, True))
 def test_examples_of_the_operators_page(x64):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) >= 8
