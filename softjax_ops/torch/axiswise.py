@@ -211,7 +211,7 @@ def argsort(
     *,
     where: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Soft permutation (..., n, ..., [n]): slot i is the distribution of the i-th smallest entry."""
+    """Soft permutation (..., n, ..., [n]); slot i: distribution of the i-th smallest entry."""
     index = part(
         "argsort", axis=-1 if dim is None else dim, descending=descending, mode=mode, method=method,
         standardize=standardize, ot_kwargs=ot_kwargs, return_log_probs=return_log_probs,

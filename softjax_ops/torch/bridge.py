@@ -18,17 +18,20 @@ code under `torch.compile` through a custom operator, which makes whole graphs b
 mode. A plain backward pass reuses what the forward pass computed; a differentiable one
 (`create_graph`, `torch.func`) computes it again.
 
-Tensors are handed over without a copy where the memory is aligned; results are copied out, so that
-torch may write to them. A call returns when JAX is done with the memory of its arguments. Programs
-with a 64-bit argument run in 64 bits, others in 32, whatever `jax_enable_x64` says.
+Tensors are handed over without a copy where the memory is aligned (by DLPack, by NumPy on the CPU);
+results are copied out, so that torch may write to them. A call returns when JAX is done with the
+memory of its arguments. Programs with a 64-bit argument run in 64 bits, others in 32, whatever
+`jax_enable_x64` says.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
 
 Function = Callable[..., tuple[jax.Array, ...]]
@@ -47,21 +50,27 @@ class Program:
 
     def __init__(self, function: Function) -> None:
         self.function = function
-        self.run = jax.jit(function)
-        self._recorders: dict[str, Callable] = {}
+        self._compiled: dict[str, Callable] = {}
 
-    def recorder(self, mask: str) -> Callable:
-        """The compiled (outputs, pullback on the inputs marked in `mask`); a pullback is data."""
+    def compiled(self, mask: str) -> Callable:
+        """Compiled (outputs, pullback to the inputs marked in `mask`); a pullback is data.
+
+        Without a mark it is None.
+        """
 
         def record(*arrays: jax.Array) -> tuple:
-            outputs = self.function(*arrays)
-            chosen = [a for a, c in zip(arrays, mask) if c == "1"]
-            return outputs, jax.vjp(_of_chosen(self.function, mask, arrays), *chosen)[1]
+            if "1" not in mask:
+                return self.function(*arrays), None
+            chosen, inputs = _chosen(self.function, mask, arrays)
+            _, pullback, outputs = jax.vjp(chosen, *inputs, has_aux=True)
+            return outputs, pullback
 
-        return self._recorders.setdefault(mask, jax.jit(record))
+        if mask not in self._compiled:
+            self._compiled.setdefault(mask, jax.jit(record))
+        return self._compiled[mask]
 
 
-_pull = jax.jit(lambda pullback, cotangents: pullback(cotangents))
+_pull = jax.jit(lambda pullback, cotangents: (pullback(cotangents), None))
 _PROGRAMS: dict[str, Program] = {}
 
 
@@ -80,31 +89,31 @@ def program(key: str) -> Program:
     return found
 
 
-def _of_chosen(function: Function, mask: str, inputs: Sequence[jax.Array]) -> Function:
-    """The float outputs as a function of the inputs marked in `mask`."""
+def _chosen(
+    function: Function, mask: str, arrays: Sequence[jax.Array]
+) -> tuple[Callable[..., tuple], list[jax.Array]]:
+    """(float outputs, all outputs) as a function of the inputs marked in `mask`, and those."""
 
-    def chosen(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        given = iter(arrays)
-        full = [next(given) if c == "1" else a for a, c in zip(inputs, mask)]
-        return tuple(o for o in function(*full) if jnp.issubdtype(o.dtype, jnp.floating))
+    def chosen(*marked: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        given = iter(marked)
+        outputs = function(*(next(given) if c == "1" else a for a, c in zip(arrays, mask)))
+        return tuple(o for o in outputs if jnp.issubdtype(o.dtype, jnp.floating)), outputs
 
-    return chosen
+    return chosen, [a for a, c in zip(arrays, mask) if c == "1"]
 
 
 def _pullback(function: Function, mask: str) -> Function:
     def pulled(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        inputs, cotangents = arrays[: len(mask)], arrays[len(mask) :]
-        chosen = [a for a, c in zip(inputs, mask) if c == "1"]
-        return jax.vjp(_of_chosen(function, mask, inputs), *chosen)[1](cotangents)
+        chosen, inputs = _chosen(function, mask, arrays[: len(mask)])
+        return jax.vjp(chosen, *inputs, has_aux=True)[1](arrays[len(mask) :])
 
     return pulled
 
 
 def _pushforward(function: Function, mask: str) -> Function:
     def pushed(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        inputs, tangents = arrays[: len(mask)], arrays[len(mask) :]
-        chosen = [a for a, c in zip(inputs, mask) if c == "1"]
-        return jax.jvp(_of_chosen(function, mask, inputs), chosen, list(tangents))[1]
+        chosen, inputs = _chosen(function, mask, arrays[: len(mask)])
+        return jax.jvp(chosen, inputs, list(arrays[len(mask) :]), has_aux=True)[1]
 
     return pushed
 
@@ -136,12 +145,18 @@ def _check_process() -> None:
         )
 
 
-def _to_jax(tensor: torch.Tensor) -> jax.Array:
+def _by_numpy(tensor: torch.Tensor) -> bool:
+    """Whether NumPy, on the CPU several times faster than DLPack, knows the tensor."""
+    return tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16
+
+
+def _to_jax(tensor: torch.Tensor) -> Any:
+    tensor = tensor.detach()
+    if _by_numpy(tensor):
+        return tensor.numpy()
     try:
-        return jax.dlpack.from_dlpack(tensor.detach().contiguous())
+        return jax.dlpack.from_dlpack(tensor.contiguous())
     except RuntimeError as error:
-        if tensor.device.type == "cpu":
-            raise
         raise RuntimeError(
             f"JAX cannot read a tensor on {tensor.device}: its devices are {jax.devices()}; "
             "install jax for that device (softsim[cuda]) or move the tensor to the CPU"
@@ -154,18 +169,29 @@ def check_dtype(name: str, tensor: torch.Tensor) -> None:
         raise ValueError(f"{name}: got dtype {tensor.dtype}, expected a real float or an integer")
 
 
-def _x64(tensors: Sequence[torch.Tensor]) -> Any:
-    return jax.enable_x64(any(t.dtype in _WIDE for t in tensors))
+@contextlib.contextmanager
+def _settings(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+    """JAX in the width of the tensors, on their device."""
+    on_cpu = tensors[0].device.type == "cpu" and jax.default_backend() != "cpu"
+    device = jax.devices("cpu")[0] if on_cpu else jax.config.jax_default_device
+    with jax.enable_x64(any(t.dtype in _WIDE for t in tensors)), jax.default_device(device):
+        yield
 
 
-def _to_torch(arrays: Sequence[jax.Array]) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_dlpack(a).clone() for a in jax.block_until_ready(arrays))
-
-
-def _run(key: str, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def _run(compiled: Callable, tensors: Sequence[torch.Tensor]) -> tuple[tuple, Any]:
+    """The first output of compiled code as tensors, which own their memory, and the other one."""
     _check_process()
-    with _x64(tensors):
-        return _to_torch(program(key).run(*map(_to_jax, tensors)))
+    with _settings(tensors):
+        arrays, other = jax.block_until_ready(compiled(*map(_to_jax, tensors)))
+    if tensors[0].device.type == "cpu":
+        return tuple(map(_from_host, arrays)), other
+    return tuple(torch.from_dlpack(a).clone() for a in arrays), other
+
+
+def _from_host(array: jax.Array) -> torch.Tensor:
+    if array.dtype == jnp.bfloat16:
+        return torch.from_dlpack(array).clone()
+    return torch.from_numpy(np.array(array))
 
 
 class _Call:
@@ -175,13 +201,8 @@ class _Call:
         self.key, self.mask, self.pullback = key, mask, None
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        if "1" not in self.mask:
-            return _run(self.key, tensors)
-        _check_process()
-        with _x64(tensors):
-            recorder = program(self.key).recorder(self.mask)
-            outputs, self.pullback = recorder(*map(_to_jax, tensors))
-            return _to_torch(outputs)
+        outputs, self.pullback = _run(program(self.key).compiled(self.mask), tensors)
+        return outputs
 
     def backward(
         self, mask: str, tensors: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]
@@ -189,9 +210,7 @@ class _Call:
         """Gradients of the inputs marked in `mask`."""
         if self.pullback is None or mask != self.mask or torch.is_grad_enabled():
             return call(f"{self.key}|pullback:{mask}", *tensors, *grads)
-        _check_process()
-        with _x64(tensors):
-            return _to_torch(_pull(self.pullback, tuple(map(_to_jax, grads))))
+        return _run(lambda *given: _pull(self.pullback, given), grads)[0]
 
 
 def _mask(flags: Sequence[bool]) -> str:
@@ -258,15 +277,15 @@ def call(key: str, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 @torch.library.custom_op("softjax_ops::run", mutates_args=())
 def _operator(tensors: list[torch.Tensor], key: str) -> list[torch.Tensor]:
-    return list(_run(key, tensors))
+    return list(_run(program(key).compiled(""), tensors)[0])
 
 
 @_operator.register_fake
 def _shapes(tensors: list[torch.Tensor], key: str) -> list[torch.Tensor]:
     names = [str(t.dtype).removeprefix("torch.") for t in tensors]
-    with _x64(tensors):
+    with _settings(tensors):
         given = [jax.ShapeDtypeStruct(tuple(map(int, t.shape)), d) for t, d in zip(tensors, names)]
-        found = program(key).run.eval_shape(*given)
+        found, _ = program(key).compiled("").eval_shape(*given)
     return [tensors[0].new_empty(o.shape, dtype=_DTYPES[o.dtype.name]) for o in found]
 
 

@@ -1,8 +1,8 @@
 """Comparisons: greater, greater_equal, less, less_equal, eq, not_equal, isclose.
 
 Each returns a truth value in [0, 1], a float, in mode "hard" too (0 or 1). In the soft modes
-`greater` and `less` are sigmoidal steps of x - y, 1/2 at x = y up to `epsilon`, which breaks the tie
-as the hard comparison does where the softness is much smaller. Equal infinities differ by 0.
+`greater` and `less` are sigmoidal steps of x - y, 1/2 at x = y up to `epsilon`, which breaks the
+tie as the hard comparison does where the softness is much smaller. Equal infinities differ by 0.
 """
 
 from collections.abc import Callable

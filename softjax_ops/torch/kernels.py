@@ -73,7 +73,11 @@ def _pnorm2_ramp(v: torch.Tensor) -> torch.Tensor:
 
 KERNELS: dict[str, Kernel] = {
     "smooth": Kernel(
-        1.0, math.inf, torch.sigmoid, lambda v: torch.tanh(v / 2), lambda v: -F.logsigmoid(-v)
+        width=1.0,
+        end=math.inf,
+        step=torch.sigmoid,
+        odd=lambda v: torch.tanh(v / 2),
+        ramp=lambda v: F.softplus(v, threshold=40.0),  # v itself from there on, in every dtype
     ),
     "c0": Kernel(5.0, 1.0, _from_tail(lambda t: t), lambda v: v, _from_rise(lambda t: t * t)),
     "c1": Kernel(

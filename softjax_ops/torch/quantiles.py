@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from softjax_ops.methods import METHODS
 from softjax_ops.torch._checks import Number, as_float, check_axis
-from softjax_ops.torch.axiswise import HARD, Options, index_method, part, run
+from softjax_ops.torch.axiswise import Options, index_method, part, run
 
 
 def _levels(q: Any, x: torch.Tensor, top: float, name: str) -> torch.Tensor:
@@ -114,9 +113,8 @@ def quantile(
     where: torch.Tensor | None = None,
 ) -> Any:
     """Soft q-quantile (k?, ..., {1}, ...), with its soft index if `return_argquantile`."""
-    if return_argquantile and mode not in HARD and method in METHODS:
-        if not METHODS[method].top_index:
-            raise ValueError(f"return_argquantile=True: method={method!r} has no soft index")
+    if return_argquantile and index_method(method, mode) is None:
+        raise ValueError(f"return_argquantile=True: method={method!r} has no soft index")
     found = _quantile(
         x, q, 1.0, "q", dim, keepdim, softness, mode, method, interpolation, standardize, ot_kwargs,
         return_argquantile, gated_grad, where,
