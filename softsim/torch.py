@@ -76,6 +76,7 @@ class Simulator:
             self._data = softsim.make_data(self.model)
             real = self._data.qpos.dtype
             self._softening = jax.tree.map(lambda a: jnp.asarray(a, real), softening)
+        self._leaves = _float_leaves(self.model)
         self._rules = {"segment": segment, "truncate": truncate}
         self._digest = _digest(mj_model, self._softening, self.dtype, follow, self._rules)
         _SIMULATORS.setdefault(self._digest, self)
@@ -134,7 +135,13 @@ class Simulator:
                 raise ValueError(f"ctrl: got shape {got}, expected (..., T, {m.nu}) with T > 0")
             shapes["ctrl"] = (ctrl.shape[-2], m.nu)
         shapes["act"] = (m.na,)
-        shapes |= {name: self._leaf_shape(name) for name in parameters}
+        for name in parameters:
+            if name not in self._leaves:
+                raise ValueError(
+                    f"parameters: {name!r} is not a float array of the model; names are those of "
+                    'mjx.Model, such as "body_mass", "geom_friction" or "opt.gravity"'
+                )
+            shapes[name] = self._leaves[name]
         given = {"qpos": qpos, "qvel": qvel, "ctrl": ctrl, "act": act, **parameters}
         batches = [self._batch(name, given[name], shape) for name, shape in shapes.items()]
         batch = torch.broadcast_shapes(*batches)
@@ -166,18 +173,6 @@ class Simulator:
             raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, expected ({expected})")
         return tuple(tensor.shape[:lead])
 
-    def _leaf_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a float leaf of the model."""
-        leaf: Any = self.model
-        for part in name.split("."):
-            leaf = getattr(leaf, part, None)
-        if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(
-                f"parameters: {name!r} is not a float array of the model; names are those of "
-                'mjx.Model, such as "body_mass", "geom_friction" or "opt.gravity"'
-            )
-        return tuple(leaf.shape)
-
     def function(self, what: str, names: list[str]) -> bridge.Function:
         """The JAX function behind `step` or `rollout` with these parameters."""
 
@@ -195,6 +190,16 @@ class Simulator:
 
 _SIMULATORS: dict[str, Simulator] = {}
 """By content, so that two simulators of one model share their programs."""
+
+
+def _float_leaves(m: mjx.Model) -> dict[str, tuple[int, ...]]:
+    """The shapes of the float arrays of a model by their names, with dots between fields."""
+    leaves = jax.tree_util.tree_flatten_with_path(m)[0]
+    return {
+        jax.tree_util.keystr(path).removeprefix("."): jnp.shape(leaf)
+        for path, leaf in leaves
+        if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating)
+    }
 
 
 def _digest(mj_model: mujoco.MjModel, *settings: Any) -> str:

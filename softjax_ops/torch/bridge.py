@@ -25,6 +25,7 @@ memory of its arguments. Programs with a 64-bit argument run in 64 bits, others 
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -81,7 +82,9 @@ def program(key: str) -> Program:
         parent, bar, how = key.rpartition("|")
         if bar:
             rule, _, detail = how.partition(":")
-            function = _DERIVATIONS[rule](program(parent).function, detail)
+            known = program(parent).function
+            function = functools.partial(_DERIVATIONS[rule](known, detail))
+            function.made = rule, known, detail
         else:
             source, _, text = key.partition(":")
             function = SOURCES[source](text)
@@ -103,9 +106,59 @@ def _chosen(
 
 
 def _pullback(function: Function, mask: str) -> Function:
+    rule, parent, detail = getattr(function, "made", (None, function, ""))
+    if rule == "pullback":
+        return _second_pullback(parent, detail, mask)
+    if rule == "vmap" and hasattr(parent, "made"):
+        return _pullback_of_batch(parent, detail, mask)
+
     def pulled(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         chosen, inputs = _chosen(function, mask, arrays[: len(mask)])
         return jax.vjp(chosen, *inputs, has_aux=True)[1](arrays[len(mask) :])
+
+    return pulled
+
+
+def _second_pullback(function: Function, first: str, mask: str) -> Function:
+    """Forward over reverse: the pullback of (x, c) -> J(x)' c at a cotangent w.
+
+    With respect to c it is J(x) w. With respect to x it is the derivative of <J(x) w, c>, and as
+    second derivatives are symmetric, that is how J(x)' c changes along w. Reverse over reverse
+    would cost more, and does not exist where a program iterates.
+    """
+    n = len(first)
+
+    def pulled(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        inputs, cotangents, along = arrays[:n], arrays[n : len(mask)], arrays[len(mask) :]
+
+        def gradient(*marked: jax.Array) -> tuple[tuple, tuple]:
+            given = iter(marked)
+            full = [next(given) if c == "1" else a for a, c in zip(inputs, first)]
+            chosen, wanted = _chosen(function, mask[:n], full)
+            if not wanted:
+                return chosen()[0], ()
+            outputs, pullback, _ = jax.vjp(chosen, *wanted, has_aux=True)
+            return outputs, pullback(cotangents)
+
+        marked = [a for a, c in zip(inputs, first) if c == "1"]
+        _, (pushed, turned) = jax.jvp(gradient, marked, list(along))
+        return *turned, *(t for t, c in zip(pushed, mask[n:]) if c == "1")
+
+    return pulled
+
+
+def _pullback_of_batch(function: Function, detail: str, mask: str) -> Function:
+    """The pullback of a batch, as the batch of pullbacks: summed for what the batch shares."""
+    axes = _axes(detail)
+    one = _pullback(function, mask)
+
+    def pulled(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        given = (*axes, *(0 for _ in arrays[len(mask) :]))
+        found = jax.vmap(one, in_axes=given)(*arrays)
+        places = [axis for axis, c in zip(axes, mask) if c == "1"]
+        return tuple(
+            g.sum(0) if axis is None else jnp.moveaxis(g, 0, axis) for g, axis in zip(found, places)
+        )
 
     return pulled
 
@@ -118,9 +171,12 @@ def _pushforward(function: Function, mask: str) -> Function:
     return pushed
 
 
+def _axes(detail: str) -> list[int | None]:
+    return [None if axis == "-" else int(axis) for axis in detail.split(",")]
+
+
 def _vmap(function: Function, detail: str) -> Function:
-    axes = [None if axis == "-" else int(axis) for axis in detail.split(",")]
-    return jax.vmap(function, in_axes=axes)
+    return jax.vmap(function, in_axes=_axes(detail))
 
 
 _DERIVATIONS: dict[str, Callable[[Function, str], Function]] = {
@@ -270,7 +326,7 @@ def call(key: str, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """
     if torch.compiler.is_compiling():
         return tuple(_operator(list(tensors), key))
-    record = torch.is_grad_enabled()
+    record = torch.is_grad_enabled() and "|pullback:" not in key  # that has a rule of its own
     mask = _mask([record and t.requires_grad for t in tensors])
     return _Apply.apply(_Call(key, mask), *tensors)
 
