@@ -1,6 +1,7 @@
 """Elementwise operators: heaviside, round, sign, abs, relu, clamp.
 
-In mode "hard" each is the torch function of the same name and softness is not read. Integers are
+In mode "hard" each is the torch function of the same name, but that NaN stays NaN, and softness is
+not read. Integers are
 cast to torch's default float. Softness is a number or a tensor that broadcasts against `x`.
 """
 
@@ -18,7 +19,7 @@ def heaviside(x: Number, softness: Number = 0.1, mode: str = "smooth") -> torch.
     check_mode(mode, ELEMENTWISE_MODES)
     x = as_float(x)
     if mode == "hard":
-        return torch.heaviside(x, torch.full_like(x, 0.5))
+        return torch.where(x.isnan(), x, torch.heaviside(x, torch.full_like(x, 0.5)))
     return kernels.step(x, check_softness(softness, x, x.dtype), mode)
 
 
@@ -27,7 +28,7 @@ def sign(x: Number, softness: Number = 0.1, mode: str = "smooth") -> torch.Tenso
     check_mode(mode, ELEMENTWISE_MODES)
     x = as_float(x)
     if mode == "hard":
-        return torch.sign(x)
+        return torch.where(x.isnan(), x, torch.sign(x))
     return kernels.odd_step(x, check_softness(softness, x, x.dtype), mode)
 
 

@@ -12,14 +12,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import softjax_ops as sj
-import softjax_ops.torch as st
+import softjax_ops as sj  # noqa: E402
+import softjax_ops.torch as st  # noqa: E402
 
+# what torch's own forward mode says of torch
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 torch.manual_seed(0)
 X = torch.randn(3, 5, dtype=torch.float64)
 Y = torch.randn(3, 5, dtype=torch.float64)
 SOFT = ("smooth", "c0", "c1", "c2")
-P = {"q": 0.3}
 
 
 def from_jax(tree):
@@ -59,7 +60,7 @@ def test_elementwise_values_and_slopes(name, jax_name, more, mode):
     found = getattr(st, name)(x, *others, softness=width, mode=mode)
     f = lambda a, s: getattr(sj, jax_name)(a, *others, softness=s, mode=mode)
     expected, pull = jax.vjp(f, jnp.asarray(CORNERS.numpy()), jnp.asarray(0.1))
-    tight = {"rtol": 1e-13, "atol": 1e-15, "equal_nan": True}
+    tight = {"rtol": 1e-13, "atol": 1e-14, "equal_nan": True}
     torch.testing.assert_close(found.detach(), *from_jax(expected), **tight)
     if mode == "hard":
         return
@@ -88,8 +89,21 @@ AXISWISE = {
         "quantile", {"dim": 1}, {"q": 0.5, "axis": 1, "quantile_method": "lower"}
     ),
 }  # fmt: skip
-METHODS = [("hard", "softsort"), ("smooth", "neuralsort"), ("c1", "softsort"), ("smooth", "lapsum"),
-           ("c0", "fast_soft_sort"), ("c2", "sorting_network"), ("smooth", "smooth_sort")]  # fmt: skip
+METHODS = [
+    ("hard", "softsort"),
+    ("smooth", "neuralsort"),
+    ("c1", "softsort"),
+    *(
+        pytest.param(mode, method, marks=pytest.mark.slow)
+        for mode, method in (
+            ("smooth", "lapsum"),
+            ("c0", "fast_soft_sort"),
+            ("c2", "sorting_network"),
+            ("smooth", "smooth_sort"),
+            ("smooth", "ot"),
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize("mode, method", METHODS)
@@ -136,8 +150,15 @@ def test_topk_and_integers_are_those_of_torch():
     )
 
 
+FEW_AND_MORE = [
+    "sort",
+    "quantile",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("rank", "topk", "max")),
+]
+
+
 @pytest.mark.parametrize("mode", SOFT)
-@pytest.mark.parametrize("name", ["sort", "rank", "topk", "max", "quantile"])
+@pytest.mark.parametrize("name", FEW_AND_MORE)
 def test_derivatives_of_both_modes_and_orders(name, mode):
     _, ours, _ = AXISWISE[name]
     more = {"return_indices": False} if name == "sort" else {}
@@ -195,12 +216,12 @@ def test_compile_makes_one_graph():
     torch.testing.assert_close(compiled(x, s), f(x, s))
     slopes = torch.autograd.grad(compiled(x, s), (x, s))
     torch.testing.assert_close(slopes, torch.autograd.grad(f(x, s), (x, s)))
-    turned = torch.func.grad(torch.compile(lambda x: st.rank(x).square().sum(), backend="eager"))
-    torch.testing.assert_close(turned(X), torch.func.grad(lambda x: st.rank(x).square().sum())(X))
 
 
-STRAIGHT = ["abs", "clamp", "heaviside", "relu", "round", "sign", "eq", "greater", "less", "isclose",
-            "argmax", "max", "rank", "sort", "quantile"]  # fmt: skip
+STRAIGHT = [
+    "abs", "clamp", "heaviside", "relu", "round", "sign", "eq", "greater", "less", "isclose",
+    "argmax", "max", "rank", "sort", "quantile",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", STRAIGHT)
@@ -375,10 +396,13 @@ def test_a_forked_process_is_refused_and_torch_is_not_imported_alone():
     assert "spawn" in run.stdout
 
 
-# SoftTorch 0.1.1, where it is installed: its calls, and its values at a small softness
+# SoftTorch 0.1.1, where it is installed: its calls, and its values but for what docs/torch.md lists
 
-SAME = ["sigmoidal", "heaviside", "sign", "abs", "relu", "greater", "less", "argmax", "argmin", "argsort",
-        "rank", "argmedian"]  # fmt: skip
+SAME = {
+    "sigmoidal": SOFT, "heaviside": SOFT, "sign": SOFT, "abs": SOFT, "relu": SOFT,
+    "greater": SOFT, "less": SOFT, "argmax": SOFT, "argmin": SOFT, "argsort": ("smooth",),
+    "rank": ("smooth",), "argmedian": ("smooth",),
+}  # fmt: skip
 
 
 def test_calls_of_softtorch():
@@ -392,27 +416,27 @@ def test_calls_of_softtorch():
         assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in theirs], name
 
 
-@pytest.mark.parametrize("mode", ["hard", *SOFT])
 @pytest.mark.parametrize("name", SAME)
-def test_values_of_softtorch(name, mode):
+def test_values_of_softtorch(name):
     softtorch = pytest.importorskip("softtorch")
-    if name == "sigmoidal" and mode == "hard":
-        pytest.skip("no hard kernel")
     more = (Y,) if name in ("greater", "less") else ()
-    found = getattr(st, name)(X, *more, mode=mode)
-    torch.testing.assert_close(
-        found, getattr(softtorch, name)(X, *more, mode=mode), rtol=1e-5, atol=1e-6
-    )
+    for mode in SAME[name] if name == "sigmoidal" else ("hard", *SAME[name]):
+        found = getattr(st, name)(X, *more, mode=mode)
+        expected = getattr(softtorch, name)(X, *more, mode=mode)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["hard", *SOFT])
-@pytest.mark.parametrize("method", ["softsort", "neuralsort", "fast_soft_sort", "sorting_network"])
-def test_sorted_values_of_softtorch(method, mode):
+@pytest.mark.parametrize(
+    "method, modes", [("softsort", ("hard", *SOFT)), ("neuralsort", ("hard", "smooth"))]
+)
+def test_sorted_values_of_softtorch(method, modes):
     softtorch = pytest.importorskip("softtorch")
     x = torch.randn(2, 8, dtype=torch.float64)
-    for call in (
-        lambda lib: lib.sort(x, mode=mode, method=method, return_indices=False).values,
-        lambda lib: lib.topk(x, 3, mode=mode, method=method).values,
-        lambda lib: lib.max(x, dim=1, mode=mode, method=method).values,
-    ):
-        torch.testing.assert_close(call(st), call(softtorch), rtol=1e-4, atol=1e-5)
+    for mode in modes:
+        for call in (
+            lambda lib: lib.sort(x, mode=mode, method=method, return_indices=False).values,
+            lambda lib: lib.topk(x, 3, mode=mode, method=method).values,
+            lambda lib: lib.max(x, dim=1, mode=mode, method=method).values,
+            lambda lib: lib.median(x, dim=1, mode=mode, method=method).values,
+        ):
+            torch.testing.assert_close(call(st), call(softtorch), rtol=1e-5, atol=1e-6)
