@@ -59,6 +59,7 @@ def test_values_batches_and_slopes_are_those_of_softsim(bounce):
     torch.testing.assert_close(one.qpos, path.qpos[2, 1, 0], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_derivatives_of_both_modes_and_orders(bounce):
     inputs = real([0.0, -0.11]), real([0.1, 0.0]), real([[0.2, -0.1]] * 2), real([0.0, 1.3])
     f = lambda q, v, u, m: bounce.rollout(q, v, u, parameters={"body_mass": m})[:2]
