@@ -77,7 +77,7 @@ class Simulator:
             real = self._data.qpos.dtype
             self._softening = jax.tree.map(lambda a: jnp.asarray(a, real), softening)
         self._leaves = _float_leaves(self.model)
-        self._rules = {"segment": segment, "truncate": truncate}
+        self._rules: dict[str, Any] = {"segment": segment, "truncate": truncate}
         self._digest = _digest(mj_model, self._softening, self.dtype, follow, self._rules)
         _SIMULATORS.setdefault(self._digest, self)
 

@@ -25,7 +25,6 @@ memory of its arguments. Programs with a 64-bit argument run in 64 bits, others 
 """
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -47,13 +46,18 @@ _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in _FLOATS + _INTE
 
 
 class Program:
-    """A JAX function of arrays, compiled in the forms that torch asks for."""
+    """A JAX function of arrays, compiled in the forms that torch asks for.
 
-    def __init__(self, function: Function) -> None:
-        self.function = function
-        self._compiled: dict[str, Callable] = {}
+    Attributes:
+        function: what is computed.
+        made: how it was derived: the rule, from which program, and the detail; None for a source.
+    """
 
-    def compiled(self, mask: str) -> Callable:
+    def __init__(self, function: Function, made: "tuple[str, Program, str] | None" = None) -> None:
+        self.function, self.made = function, made
+        self._compiled: dict[str, Any] = {}
+
+    def compiled(self, mask: str) -> Any:
         """Compiled (outputs, pullback to the inputs marked in `mask`); a pullback is data.
 
         Without a mark it is None.
@@ -77,19 +81,16 @@ _PROGRAMS: dict[str, Program] = {}
 
 def program(key: str) -> Program:
     """The program that a key names; made on first use."""
-    found = _PROGRAMS.get(key)
-    if found is None:
+    if key not in _PROGRAMS:
         parent, bar, how = key.rpartition("|")
         if bar:
-            rule, _, detail = how.partition(":")
-            known = program(parent).function
-            function = functools.partial(_DERIVATIONS[rule](known, detail))
-            function.made = rule, known, detail
+            known, (rule, _, detail) = program(parent), how.partition(":")
+            found = Program(_DERIVATIONS[rule](known, detail), (rule, known, detail))
         else:
             source, _, text = key.partition(":")
-            function = SOURCES[source](text)
-        found = _PROGRAMS.setdefault(key, Program(function))
-    return found
+            found = Program(SOURCES[source](text))
+        _PROGRAMS.setdefault(key, found)  # another thread may have been first
+    return _PROGRAMS[key]
 
 
 def _chosen(
@@ -105,12 +106,14 @@ def _chosen(
     return chosen, [a for a, c in zip(arrays, mask) if c == "1"]
 
 
-def _pullback(function: Function, mask: str) -> Function:
-    rule, parent, detail = getattr(function, "made", (None, function, ""))
-    if rule == "pullback":
-        return _second_pullback(parent, detail, mask)
-    if rule == "vmap" and hasattr(parent, "made"):
-        return _pullback_of_batch(parent, detail, mask)
+def _pullback(source: Program, mask: str) -> Function:
+    function = source.function
+    if source.made is not None:
+        rule, parent, detail = source.made
+        if rule == "pullback":
+            return _second_pullback(parent.function, detail, mask)
+        if rule == "vmap" and parent.made is not None:
+            return _pullback_of_batch(parent, detail, mask)
 
     def pulled(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         chosen, inputs = _chosen(function, mask, arrays[: len(mask)])
@@ -147,10 +150,10 @@ def _second_pullback(function: Function, first: str, mask: str) -> Function:
     return pulled
 
 
-def _pullback_of_batch(function: Function, detail: str, mask: str) -> Function:
+def _pullback_of_batch(source: Program, detail: str, mask: str) -> Function:
     """The pullback of a batch, as the batch of pullbacks: summed for what the batch shares."""
     axes = _axes(detail)
-    one = _pullback(function, mask)
+    one = _pullback(source, mask)
 
     def pulled(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         given = (*axes, *(0 for _ in arrays[len(mask) :]))
@@ -163,9 +166,9 @@ def _pullback_of_batch(function: Function, detail: str, mask: str) -> Function:
     return pulled
 
 
-def _pushforward(function: Function, mask: str) -> Function:
+def _pushforward(source: Program, mask: str) -> Function:
     def pushed(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        chosen, inputs = _chosen(function, mask, arrays[: len(mask)])
+        chosen, inputs = _chosen(source.function, mask, arrays[: len(mask)])
         return jax.jvp(chosen, inputs, list(arrays[len(mask) :]), has_aux=True)[1]
 
     return pushed
@@ -175,11 +178,11 @@ def _axes(detail: str) -> list[int | None]:
     return [None if axis == "-" else int(axis) for axis in detail.split(",")]
 
 
-def _vmap(function: Function, detail: str) -> Function:
-    return jax.vmap(function, in_axes=_axes(detail))
+def _vmap(source: Program, detail: str) -> Function:
+    return jax.vmap(source.function, in_axes=_axes(detail))
 
 
-_DERIVATIONS: dict[str, Callable[[Function, str], Function]] = {
+_DERIVATIONS: dict[str, Callable[[Program, str], Function]] = {
     "pullback": _pullback,
     "pushforward": _pushforward,
     "vmap": _vmap,
@@ -229,8 +232,8 @@ def check_dtype(name: str, tensor: torch.Tensor) -> None:
 def _settings(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
     """JAX in the width of the tensors, on their device."""
     on_cpu = tensors[0].device.type == "cpu" and jax.default_backend() != "cpu"
-    device = jax.devices("cpu")[0] if on_cpu else jax.config.jax_default_device
-    with jax.enable_x64(any(t.dtype in _WIDE for t in tensors)), jax.default_device(device):
+    device = jax.default_device(jax.devices("cpu")[0]) if on_cpu else contextlib.nullcontext()
+    with jax.enable_x64(any(t.dtype in _WIDE for t in tensors)), device:
         yield
 
 
@@ -264,7 +267,8 @@ class _Call:
         self, mask: str, tensors: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
         """Gradients of the inputs marked in `mask`."""
-        if self.pullback is None or mask != self.mask or torch.is_grad_enabled():
+        derived = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+        if derived or self.pullback is None or mask != self.mask:
             return call(f"{self.key}|pullback:{mask}", *tensors, *grads)
         return _run(lambda *given: _pull(self.pullback, given), grads)[0]
 
