@@ -1,10 +1,10 @@
 """Train a policy through contact: one command from nothing to a policy checked in MuJoCo C.
 
-    python -m experiments.train --env cartpole --seeds 5
-    python -m experiments.train --env hopper shac --horizon 32 --actor-rate 5e-4
-    python -m experiments.train apg --help
-    python -m experiments.train --env my_tasks:Reacher
-    python -m experiments.train --env hopper --seeds 3 --out runs/hopper --resume
+    softsim train --env cartpole --seeds 5
+    softsim train --env hopper shac --horizon 32 --actor-rate 5e-4
+    softsim train apg --help
+    softsim train --env my_tasks:Reacher
+    softsim train --env hopper --seeds 3 --out runs/hopper --resume
 
 What is not given comes from experiments/presets.py. Writes progress.csv (every update), returns.csv
 (every evaluation and seed), a checkpoint, the policies, curve.png and metrics.json; stopped at any
@@ -94,7 +94,7 @@ def parse(argv: Sequence[str]) -> Args:
         args=words,
         default=Args(env=env, algorithm=presets.find(env).algorithm(algo)),
         description=__doc__,
-        prog="python -m experiments.train",
+        prog=cli.program(),
         config=(CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes),
     )
 
@@ -199,5 +199,10 @@ def main(args: Args) -> None:
     print(f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, policy_SEED.npz")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run from the command line."""
     cli.launch(lambda: parse(sys.argv[1:]), main, __doc__)
+
+
+if __name__ == "__main__":
+    command()
