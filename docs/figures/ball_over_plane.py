@@ -26,9 +26,10 @@ BALL = """
     <body pos="0 0 .1"> <joint type="slide" axis="0 0 1"/> <geom size=".1" mass=".2"/> </body>
   </worldbody>
 </mujoco>"""
-NEAR = np.linspace(-0.012, 0.03, 169)  # m, between ball and plane
+NEAR = np.linspace(-0.003, 0.022, 401)  # m, between ball and plane
 DROPS = np.linspace(0.25, 0.40, 151)  # m
 FEW = slice(0, None, 15)  # of the drops, for error control, which takes its time
+FAINT = 1e-5  # N, N/mm: less is not drawn
 FALL = 190  # steps
 FORCES = {
     "hard": Softening.hard(),
@@ -39,10 +40,13 @@ FORCES = {
 BOUNCES = {
     "hard": (Softening.hard(), None),
     "saltation": (Softening.saltation(), None),
-    "adaptive, saltation": (Softening.saltation(), softsim.Adaptive(1e-4, 1e-5, derivative="forward")),
+    "adaptive, saltation": (
+        Softening.saltation(),
+        softsim.Adaptive(1e-4, 1e-5, derivative="forward"),
+    ),
 }
 COLOR = dict(zip([*FORCES, "saltation", "adaptive, saltation"], COLORS))
-SHAPE = {"straight-through, reach 2 cm": "--", "adaptive, saltation": "o"}
+SHAPE = {"straight-through, reach 2 cm": ":", "adaptive, saltation": "o"}
 
 
 def draw(file: Path) -> None:
@@ -61,9 +65,11 @@ def draw(file: Path) -> None:
     with figure(file, nrows=2, ncols=2, figsize=(9, 5.4), sharex="col") as (_, axes):
         for name, softening in FORCES.items():
             of = jax.jit(jax.vmap(jax.value_and_grad(lambda h, s=softening: force(h, s))))
-            for ax, values, unit in zip(axes[:, 0], of(jnp.asarray(NEAR)), (1.0, 1e-3)):
+            value, slope = of(jnp.asarray(NEAR))
+            for ax, values in zip(axes[:, 0], (value, -1e-3 * slope)):
+                seen = np.where(values > FAINT, values, np.nan)
                 style = SHAPE.get(name, "-")
-                ax.plot(1e3 * NEAR, unit * values, style, color=COLOR[name], label=name)
+                ax.plot(1e3 * NEAR, seen, style, color=COLOR[name], label=name)
         for name, (softening, adaptive) in BOUNCES.items():
             f = lambda h, s=softening, a=adaptive: end(h, s, a)
             one = lambda h, f=f: jax.jvp(f, (h,), (jnp.ones(()),))
@@ -76,10 +82,11 @@ def draw(file: Path) -> None:
                 axes[0, 1].plot(drops, value, style, color=COLOR[name], label=title, ms=3)
             axes[1, 1].plot(drops, slope, style, color=COLOR[name], label=name, lw=1.2, ms=3)
         axes[0, 0].set(title="A ball held at a height", ylabel="contact force, N")
-        axes[0, 0].set_ylim(-2, 40)
-        axes[1, 0].set(xlabel="gap to the plane, mm", ylabel="its slope, N/mm", ylim=(-9, 1))
+        axes[0, 0].set(yscale="log", ylim=(FAINT, 10))
+        axes[1, 0].set(xlabel="gap to the plane, mm", ylabel="its slope downwards, N/mm")
+        axes[1, 0].set(yscale="log", ylim=(FAINT, 10))
         axes[0, 1].set(title="A ball dropped, 0.38 s later", ylabel="height at the end, m")
-        axes[1, 1].set(xlabel="dropped from, m", ylabel="its slope, m per m", ylim=(-0.6, 0.6))
+        axes[1, 1].set(xlabel="dropped from, m", ylabel="its slope, m per m", ylim=(-0.08, 0.08))
         for ax in axes.flat:
             ax.legend(fontsize=7)
 
