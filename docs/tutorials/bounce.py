@@ -29,8 +29,8 @@ m = softsim.put_model(mj_model)
 d = softsim.make_data(m)
 
 # %% [markdown]
-# The outcome is the height 0.38 s after the drop. `rollout` takes the steps; there are no actuators,
-# so the controls have shape (190, 0).
+# The outcome is the height 0.38 s after the drop. `rollout` takes the steps; there are no
+# actuators, so the controls have shape (190, 0).
 
 
 # %%
@@ -43,8 +43,9 @@ def height(start, softening):
 # %% [markdown]
 # ## What the outcome does
 #
-# 21 starts within 2 cm: the outcome falls, but within short stretches it rises. These are the teeth.
-# Along a tooth the ball lands in the same step; from one tooth to the next, a step earlier.
+# 21 starts within 2 cm: the outcome falls, but within short stretches it rises. These are the
+# teeth. Along a tooth the ball lands in the same step; from one tooth to the next, a step
+# earlier.
 
 # %%
 starts = 0.30 + jnp.linspace(0.0, 0.02, 21)
@@ -74,4 +75,5 @@ assert abs(saltation - trend) < 0.5 * abs(hard - trend)
 #
 # - A small finite difference agrees with the wrong slope: it measures a tooth too.
 # - Use `Softening.saltation()` where bodies arrive at speed.
-# - Where nothing begins or ends, hard derivatives are exact: [which derivative when](../derivatives.md).
+# - Where nothing begins or ends, hard derivatives are exact: [which derivative
+#   when](../derivatives.md).

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Identify a cube from tosses
 #
-# A cube is tossed onto a table four times. From its motion alone we recover how slippery it is. The
-# tosses are simulated by MuJoCo C, so the truth is known; a recording of a real cube has the same form.
+# A cube is tossed onto a table four times. From its motion alone we recover how slippery it is.
+# The tosses are simulated by MuJoCo C, so the truth is known; a recording of a real cube has the
+# same form.
 
 # %%
 import mujoco
@@ -29,8 +30,8 @@ TRUTH, GUESS = 0.25, 0.5
 # %% [markdown]
 # ## The recordings
 #
-# A `Recording` holds positions (N, nq) and velocities (N, nv), N rows `dt` seconds apart: position and
-# quaternion of the cube, then linear and angular velocity.
+# A `Recording` holds positions (N, nq) and velocities (N, nv), N rows `dt` seconds apart:
+# position and quaternion of the cube, then linear and angular velocity.
 
 # %%
 real = mujoco.MjModel.from_xml_string(CUBE.format(friction=TRUTH))
@@ -55,8 +56,8 @@ tosses = [toss() for _ in range(4)]
 # %% [markdown]
 # ## The fit
 #
-# The model starts from twice the friction. `window=60` compares whole tosses; the initial states are
-# taken as measured.
+# The model starts from twice the friction. `window=60` compares whole tosses; the initial states
+# are taken as measured.
 
 # %%
 model = mujoco.MjModel.from_xml_string(CUBE.format(friction=GUESS))
@@ -74,6 +75,7 @@ assert abs(value - TRUTH) < 0.02
 # %% [markdown]
 # ## Next
 #
-# - Stiffness, size and inertia are fitted by their names too: [all kinds](../sysid.md#parameters).
+# - Stiffness, size and inertia are fitted by their names too: [all
+#   kinds](../sysid.md#parameters).
 # - From files: `softsim sysid --data tosses.npz --model cube.xml --parameters friction:table`.
 # - A real cube, with what can and cannot be told from its motion: [measured](../sysid.md#method).

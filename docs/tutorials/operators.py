@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Soft operators in JAX
 #
-# A comparison, a choice and a sort have no useful slope: flat, with jumps. `softjax_ops` replaces them
-# by smooth stand-ins with one knob, the softness. It knows nothing of physics.
+# A comparison, a choice and a sort have no useful slope: flat, with jumps. `softjax_ops` replaces
+# them by smooth stand-ins with one knob, the softness. It knows nothing of physics.
 
 # %%
 import jax
@@ -15,8 +15,8 @@ x = jnp.array([0.3, -0.2, 0.1])
 # %% [markdown]
 # ## From hard to soft
 #
-# `mode="hard"` is the JAX function. In the other modes the answer is smooth; as the softness falls, it
-# goes to the hard one.
+# `mode="hard"` is the JAX function. In the other modes the answer is smooth; as the softness
+# falls, it goes to the hard one.
 
 # %%
 print("hard  ", so.sort(x, mode="hard"))
@@ -43,8 +43,8 @@ assert jax.grad(chance_of_the_last)(x)[-1] > 0
 # %% [markdown]
 # ## Learn an order
 #
-# Three scores should come in the order 2, 0, 1. Descending the distance between the soft ranks and the
-# wanted ones finds such scores.
+# Three scores should come in the order 2, 0, 1. Descending the distance between the soft ranks
+# and the wanted ones finds such scores.
 
 # %%
 wanted = jnp.array([2.0, 3.0, 1.0])  # rank of each, from the lowest, 1

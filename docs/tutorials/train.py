@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Train a small task
 #
-# A mass on a rail is to stop at the origin. We write the task, differentiate whole episodes through the
-# physics, and end with a policy in one file. It takes a minute or two, most of it compilation.
+# A mass on a rail is to stop at the origin. We write the task, differentiate whole episodes
+# through the physics, and end with a policy in one file. It takes a minute or two, most of it
+# compilation.
 
 # %%
 import tempfile
@@ -63,8 +64,8 @@ env = Rail.create()
 # %% [markdown]
 # ## Training
 #
-# Analytic policy gradient: simulate 30 actions in 16 environments, differentiate the return by the
-# weights of the policy, step. `train` yields a report after each update.
+# Analytic policy gradient: simulate 30 actions in 16 environments, differentiate the return by
+# the weights of the policy, step. `train` yields a report after each update.
 
 # %%
 algorithm = learning.Apg(iterations=40, num_envs=16, horizon=30, hidden=(16,), actor_rate=0.05)
@@ -78,7 +79,8 @@ assert max(returns) > returns[0]
 # %% [markdown]
 # ## The policy
 #
-# One file, which needs neither the environment nor the algorithm. Right of the origin it pushes left.
+# One file, which needs neither the environment nor the algorithm. Right of the origin it pushes
+# left.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

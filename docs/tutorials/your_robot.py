@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your robot
 #
-# Any MJCF file will do. Here it is the ant of Gymnasium (`pip install 'softsim[envs]'`); put the path of
-# your own robot in its place.
+# Any MJCF file will do. Here it is the ant of Gymnasium (`pip install 'softsim[envs]'`); put the
+# path of your own robot in its place.
 
 # %%
 from pathlib import Path
@@ -22,8 +22,8 @@ mj_model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST  # quicker tha
 mj_model.opt.iterations = 8
 
 # %% [markdown]
-# `put_model` refuses by name what it cannot simulate, and says what to do about it. If it returns,
-# nothing of the model is ignored.
+# `put_model` refuses by name what it cannot simulate, and says what to do about it. If it
+# returns, nothing of the model is ignored.
 
 # %%
 m = softsim.put_model(mj_model)
