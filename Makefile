@@ -9,7 +9,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-all lint types bench clean
+.PHONY: help demo test test-all lint types docs bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -31,6 +31,9 @@ lint: $(VENV)/.dev  ## style and formatting
 types: $(VENV)/.dev  ## static types
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs  ## the site, built strictly (into build/site)
+	$(BIN)/mkdocs build --quiet
+
 bench: $(VENV)/.dev  ## every benchmark (results in runs/bench)
 	set -e; for name in operators contact engine; do \
 	  $(BIN)/python -m experiments.bench $$name --out $(OUT)/bench/$$name; \
@@ -49,6 +52,11 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing the test tools into $(VENV)"
 	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	@echo "Installing the site's tools into $(VENV)"
+	@$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 # A working .venv is kept; a missing or half-made one is made afresh.

@@ -41,7 +41,7 @@ def launch(args_type: Callable[..., Args], main: Callable[[Args], None], descrip
     (exit status 2) and Ctrl-C into exit status 130.
     """
     try:
-        options: dict[str, Any] = {"description": description, "prog": f"python -m {_module()}"}
+        options: dict[str, Any] = {"description": description, "prog": program()}
         args = tyro.cli(args_type, **options) if isinstance(args_type, type) else args_type()
         enable_compile_cache()
         main(args)
@@ -51,6 +51,15 @@ def launch(args_type: Callable[..., Args], main: Callable[[Args], None], descrip
     except KeyboardInterrupt:
         print("\nstopped; the results so far are kept", file=sys.stderr)
         sys.exit(130)
+
+
+def program() -> str:
+    """What a user typed to start this: `softsim train`, or `python -m experiments.train`."""
+    if sys.argv[0].startswith("softsim "):
+        return sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    return f"python -m {module}"
 
 
 def open_folder(out: Path) -> Path:
@@ -122,7 +131,7 @@ def provenance(args: Any) -> dict[str, Any]:
     """The command, its settings, the machine and the versions that made a result."""
     packages = ("softsim", "jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
     return {
-        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": " ".join([program(), shlex.join(sys.argv[1:])]).strip(),
         "settings": {name: _shown(value) for name, value in vars(args).items()},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
@@ -191,9 +200,3 @@ def _plain(data: Any) -> Any:
 
 def _write_text(file: Path, text: str) -> None:
     file.write_text(text)
-
-
-def _module() -> str:
-    """The module that was started, as a user names it."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem

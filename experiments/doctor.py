@@ -84,5 +84,10 @@ def main(args: Args) -> None:
     )
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run from the command line."""
     cli.launch(Args, main, __doc__)
+
+
+if __name__ == "__main__":
+    command()

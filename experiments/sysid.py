@@ -196,5 +196,10 @@ def main(args: Args) -> None:
     print(f"Written to {args.out}: metrics.json, parameters.csv, errors.csv, fitted.xml, sysid.png")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run from the command line."""
     cli.launch(Args, main, __doc__)
+
+
+if __name__ == "__main__":
+    command()

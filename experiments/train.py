@@ -1,16 +1,16 @@
 """Train a policy through contact: one command from nothing to a policy checked in MuJoCo C.
 
-    python -m experiments.train --env cartpole --seeds 5
-    python -m experiments.train --env hopper shac --horizon 32 --actor-rate 5e-4
-    python -m experiments.train apg --help
-    python -m experiments.train --env my_tasks:Reacher
-    python -m experiments.train --env hopper --seeds 3 --out runs/hopper --resume
+    softsim train --env cartpole --seeds 5
+    softsim train --env hopper shac --horizon 32 --actor-rate 5e-4
+    softsim train apg --help
+    softsim train --env my_tasks:Reacher
+    softsim train --env hopper --seeds 3 --out runs/hopper --resume
 
 What is not given comes from experiments/presets.py. Writes progress.csv (every update), returns.csv
 (every evaluation and seed), a checkpoint, the policies, curve.png and metrics.json; stopped at any
 time, it continues with --resume and ends with the same result. The policies kept are those of the
 best evaluations. At the end they are read back and scored from other starts in softsim and in
-MuJoCo C, and a strip of images is drawn where MuJoCo can render.
+MuJoCo C, and an episode is drawn, as a strip and moving, where MuJoCo can render.
 """
 
 import sys
@@ -27,14 +27,15 @@ import tyro
 from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 import envs
+import softsim
 from envs.mujoco_c import run_episodes
-from envs.render import RenderError, strip
 from experiments import cli, presets
 from experiments.curves import RETURNS, Log, draw_curve
 from softsim import learning
 
 CHECKPOINT = "checkpoint.eqx"
 STARTS = 2**31 - 2  # the random key of the final check: other starts than those of evaluations
+FILM = 8.0  # s: so much of an episode is shown moving
 Shac = Annotated[learning.Shac, subcommand("shac")]
 Apg = Annotated[learning.Apg, subcommand("apg")]
 
@@ -93,7 +94,7 @@ def parse(argv: Sequence[str]) -> Args:
         args=words,
         default=Args(env=env, algorithm=presets.find(env).algorithm(algo)),
         description=__doc__,
-        prog="python -m experiments.train",
+        prog=cli.program(),
         config=(CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes),
     )
 
@@ -155,13 +156,16 @@ def check(args: Args, env: envs.Env) -> dict[str, list[float]]:
 
 
 def picture(args: Args, env: envs.Env, best: int) -> str:
-    """A strip of images of the best seed; what to tell the user."""
+    """A film and a strip of images of the best seed; what to tell the user."""
     policy = learning.load_policy(args.folder / f"policy_{best}.npz")
     keys = jax.random.split(jax.random.key(STARTS), 1)
     qpos = run_episodes(env, policy, keys)[0].qpos
     try:
-        return f"Images of an episode: {strip(args.folder / 'strip.png', env.mj_model, qpos)}"
-    except RenderError as error:
+        softsim.render(env.mj_model, qpos, args.folder / "strip.png")
+        shown = qpos[: 1 + round(FILM / env.dt)]
+        softsim.render(env.mj_model, shown, args.folder / "episode.gif", dt=env.dt)
+        return f"Images of an episode: strip.png, episode.gif in {args.folder}"
+    except softsim.RenderError as error:
         return f"No images: {error}"
 
 
@@ -195,5 +199,10 @@ def main(args: Args) -> None:
     print(f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, policy_SEED.npz")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run from the command line."""
     cli.launch(lambda: parse(sys.argv[1:]), main, __doc__)
+
+
+if __name__ == "__main__":
+    command()

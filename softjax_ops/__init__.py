@@ -81,5 +81,5 @@ from softjax_ops.straight_through import sort_st as sort_st
 from softjax_ops.straight_through import st as st
 from softjax_ops.straight_through import top_k_st as top_k_st
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 """That of the project; a constant, so that a copy of the folder alone has one too."""

@@ -30,6 +30,8 @@ from softsim.model import put_model as put_model
 from softsim.names import name_to_id as name_to_id
 from softsim.parallel import parallel_vmap as parallel_vmap
 from softsim.parallel import spread as spread
+from softsim.render import RenderError as RenderError
+from softsim.render import render as render
 from softsim.rollout import Trajectory as Trajectory
 from softsim.rollout import rollout as rollout
 from softsim.softening import Part as Part

@@ -40,8 +40,8 @@ def set_const(m: mjx.Model) -> mjx.Model:
     ...     "<mujoco><worldbody><body><joint type='slide'/><geom size='.1' mass='2'/></body>"
     ...     "</worldbody></mujoco>"))
     >>> heavier = softsim.set_const(m.replace(body_mass=m.body_mass * 2))
-    >>> print(m.dof_invweight0, heavier.dof_invweight0)
-    [0.5] [0.25]
+    >>> print(*m.dof_invweight0, *heavier.dof_invweight0)
+    0.5 0.25
     """
     d = make_data(m)
     d = kinematics(m, d.replace(qpos=m.qpos0))

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from experiments.command import PROGRAMS
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TIMED_IMPORT = """
@@ -61,11 +63,27 @@ def test_mujoco_and_mjx_are_of_one_series() -> None:
 
 
 def test_every_requirement_is_pinned_within_its_range() -> None:
-    extras = PROJECT["optional-dependencies"]["dev"]
+    extras = [r for e in ("dev", "docs", "render") for r in PROJECT["optional-dependencies"][e]]
     pinned = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins().items()}
     for text in [*PROJECT["dependencies"], *extras]:
         requirement = Requirement(text)
         assert Version(pinned[requirement.name]) in requirement.specifier, text
+
+
+def test_command_answers_at_once_and_prints_nothing_else() -> None:
+    """Its help loads no JAX; a wrong word is answered with the right ones."""
+    code = (
+        "from experiments.command import main; import sys; main(); assert 'jax' not in sys.modules"
+    )
+    call = lambda *words: subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT
+    )
+    good, bad = call("--help"), call("trian")
+    assert good.returncode == 0 and good.stdout.startswith("usage: softsim") and not good.stderr
+    assert bad.returncode == 2 and "train" in bad.stderr and not bad.stdout
+    for module, _ in PROGRAMS.values():
+        file = ROOT / "experiments" / (module.replace(".", "/") + ".py")
+        assert "\ndef command() -> None:" in file.read_text()
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

@@ -191,5 +191,10 @@ def store(out: Path, made: dict[str, Any], records: list[Record]) -> None:
     cli.write_csv(out / "mpc.csv", dict(zip(Record._fields, zip(*records))))
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run from the command line."""
     cli.launch(Args, main, __doc__)
+
+
+if __name__ == "__main__":
+    command()

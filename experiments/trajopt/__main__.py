@@ -58,5 +58,10 @@ def main(args: Args) -> None:
     print("throws.gif")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Run from the command line."""
     cli.launch(Args, main, __doc__)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,1 +1,3 @@
 """Do soft gradients help: `python -m experiments.usefulness --help`."""
+
+import softsim as _softsim  # noqa: F401 (before MJX, whose start-up messages it keeps off stdout)

@@ -67,6 +67,7 @@ class Program:
             if "1" not in mask:
                 return self.function(*arrays), None
             chosen, inputs = _chosen(self.function, mask, arrays)
+            outputs: Any
             _, pullback, outputs = jax.vjp(chosen, *inputs, has_aux=True)
             return outputs, pullback
 
@@ -140,6 +141,7 @@ def _second_pullback(function: Function, first: str, mask: str) -> Function:
             chosen, wanted = _chosen(function, mask[:n], full)
             if not wanted:
                 return chosen()[0], ()
+            outputs: Any
             outputs, pullback, _ = jax.vjp(chosen, *wanted, has_aux=True)
             return outputs, pullback(cotangents)
 

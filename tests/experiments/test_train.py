@@ -227,7 +227,7 @@ def test_whole_command(
     printed = capsys.readouterr().out
     files = {"checkpoint.eqx", "policy_0.npz", "policy_1.npz", "progress.csv", "returns.csv"}
     files |= {"curve.png", "metrics.json"}
-    assert {f.name for f in tmp_path.iterdir()} - {"strip.png"} == files
+    assert {f.name for f in tmp_path.iterdir()} - {"strip.png", "episode.gif"} == files
     assert "No images: MuJoCo cannot render here" in printed or "Images of an episode" in printed
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["final_return"]) == {"0", "1"}
