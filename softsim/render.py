@@ -79,7 +79,7 @@ def render(
 
 
 def _motion(
-    mj_model: mujoco.MjModel, path: Trajectory | Float[Array, "T nq"], dt: float | None
+    mj_model: mujoco.MjModel, path: Trajectory | Float[Array | np.ndarray, "T nq"], dt: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (T, nq) and their times (T,), checked."""
     qpos = np.asarray(path.qpos if isinstance(path, Trajectory) else path, float)
