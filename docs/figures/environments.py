@@ -1,12 +1,11 @@
 """A strip of views of every environment: `python docs/figures/environments.py [NAME ...]`.
 
-An episode of random actions in MuJoCo C, eight views of its first seconds.
+Random velocities at the start and random actions, in MuJoCo C.
 """
 
 import sys
 from pathlib import Path
 
-import jax
 import mujoco
 import numpy as np
 
@@ -19,11 +18,12 @@ IMAGES = Path(__file__).parents[1] / "img" / "envs"
 
 def draw(name: str, folder: Path) -> Path:
     """Write the strip of one environment into a folder."""
-    env = envs.make(name)
-    model = env.mj_model
+    model = envs.find(name).load()
     data = mujoco.MjData(model)
-    data.qpos[:] = jax.jit(env.reset)(jax.random.key(0)).data.qpos
+    if model.nkey:
+        mujoco.mj_resetDataKeyframe(model, data, 0)
     random = np.random.default_rng(0)
+    data.qvel[:] = random.normal(size=model.nv)
     low, high = model.actuator_ctrlrange.T
     poses = []
     while data.time < SECONDS:
@@ -36,6 +36,5 @@ def draw(name: str, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    softsim.enable_compile_cache()
     for name in sys.argv[1:] or envs.names():
         print(draw(name, IMAGES))
