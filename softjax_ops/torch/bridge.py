@@ -67,7 +67,7 @@ class Program:
             if "1" not in mask:
                 return self.function(*arrays), None
             chosen, inputs = _chosen(self.function, mask, arrays)
-            _, pullback, outputs = jax.vjp(chosen, *inputs, has_aux=True)
+            pullback, outputs = jax.vjp(chosen, *inputs, has_aux=True)[1:]
             return outputs, pullback
 
         if mask not in self._compiled:
@@ -140,7 +140,7 @@ def _second_pullback(function: Function, first: str, mask: str) -> Function:
             chosen, wanted = _chosen(function, mask[:n], full)
             if not wanted:
                 return chosen()[0], ()
-            outputs, pullback, _ = jax.vjp(chosen, *wanted, has_aux=True)
+            outputs, pullback = jax.vjp(chosen, *wanted, has_aux=True)[:2]
             return outputs, pullback(cotangents)
 
         marked = [a for a, c in zip(inputs, first) if c == "1"]
