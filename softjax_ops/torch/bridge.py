@@ -67,14 +67,8 @@ class Program:
             if "1" not in mask:
                 return self.function(*arrays), None
             chosen, inputs = _chosen(self.function, mask, arrays)
-<<<<<<< HEAD
-            outputs: Any
-            _, pullback, outputs = jax.vjp(chosen, *inputs, has_aux=True)
-            return outputs, pullback
-=======
             found: Any = jax.vjp(chosen, *inputs, has_aux=True)
             return found[2], found[1]  # all outputs, the pullback of the float ones
->>>>>>> torch
 
         if mask not in self._compiled:
             self._compiled.setdefault(mask, jax.jit(record))
@@ -146,14 +140,8 @@ def _second_pullback(function: Function, first: str, mask: str) -> Function:
             chosen, wanted = _chosen(function, mask[:n], full)
             if not wanted:
                 return chosen()[0], ()
-<<<<<<< HEAD
-            outputs: Any
-            outputs, pullback, _ = jax.vjp(chosen, *wanted, has_aux=True)
-            return outputs, pullback(cotangents)
-=======
             found: Any = jax.vjp(chosen, *wanted, has_aux=True)
             return found[0], found[1](cotangents)
->>>>>>> torch
 
         marked = [a for a, c in zip(inputs, first) if c == "1"]
         _, (pushed, turned) = jax.jvp(gradient, marked, list(along))
