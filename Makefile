@@ -32,7 +32,7 @@ types: $(VENV)/.dev  ## static types
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs  ## the site, built strictly (into build/site)
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(VENV)/.dev  ## every benchmark (results in runs/bench)
 	set -e; for name in operators contact engine; do \

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike, Float
 
 from softsim.names import Element, name_to_id
 from softsim.rollout import Trajectory
@@ -25,7 +25,7 @@ class RenderError(RuntimeError):
 
 def render(
     mj_model: mujoco.MjModel,
-    path: Trajectory | Float[Array | np.ndarray, "T nq"],
+    path: Trajectory | Float[ArrayLike, "T nq"],
     file: str | os.PathLike,
     *,
     dt: float | None = None,
@@ -79,7 +79,7 @@ def render(
 
 
 def _motion(
-    mj_model: mujoco.MjModel, path: Trajectory | Float[Array | np.ndarray, "T nq"], dt: float | None
+    mj_model: mujoco.MjModel, path: Trajectory | Float[ArrayLike, "T nq"], dt: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (T, nq) and their times (T,), checked."""
     qpos = np.asarray(path.qpos if isinstance(path, Trajectory) else path, float)

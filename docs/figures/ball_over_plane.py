@@ -28,7 +28,7 @@ BALL = """
 </mujoco>"""
 NEAR = np.linspace(-0.003, 0.022, 401)  # m, between ball and plane
 DROPS = np.linspace(0.25, 0.40, 151)  # m
-FEW = slice(0, None, 15)  # of the drops, for error control, which takes its time
+FEW = slice(0, None, 30)  # of the drops, for error control, which takes its time
 FAINT = 1e-5  # N, N/mm: less is not drawn
 FALL = 190  # steps
 ADAPTIVE = softsim.Adaptive(1e-4, 1e-5, derivative="forward")

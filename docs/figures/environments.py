@@ -1,6 +1,6 @@
 """A strip of views of every environment: `python docs/figures/environments.py [NAME ...]`.
 
-Random velocities at the start and random actions, in MuJoCo C.
+Random actions, or for throws and shots random velocities, in MuJoCo C.
 """
 
 import sys
@@ -23,7 +23,8 @@ def draw(name: str, folder: Path) -> Path:
     if model.nkey:
         mujoco.mj_resetDataKeyframe(model, data, 0)
     random = np.random.default_rng(0)
-    data.qvel[:] = random.normal(size=model.nv)
+    if not model.nu:  # a throw or a shot: its velocity is the action
+        data.qvel[:] = random.normal(size=model.nv)
     low, high = model.actuator_ctrlrange.T
     poses = []
     while data.time < SECONDS:

@@ -10,8 +10,8 @@ from PIL import Image, ImageSequence
 import softsim
 
 BALL = """<mujoco><worldbody><light pos="0 0 3"/>
-<camera name="side" pos="0 -2 .5" xyaxes="1 0 0 0 0 1"/><geom type="plane" size="1 1 .1"/>
-<body><joint type="slide" axis="0 0 1"/>
+<camera name="side" pos="0 -2 .5" xyaxes="1 0 0 0 0 1"/>
+<geom type="plane" size="1 1 .1"/><body><joint type="slide" axis="0 0 1"/>
 <geom size=".1" rgba="1 0 0 1"/></body></worldbody></mujoco>"""
 FALL = np.linspace(0.9, 0.1, 101)[:, None]  # of 1 s at 10 ms
 
