@@ -2,7 +2,7 @@
 
 A program is compiled for arrays of one length, so the meshes of a batch are filled up to the
 largest of them. That costs arithmetic: a pair of meshes tests all pairs of edges. Where
-the batch would do more than `WASTE` times the work of its pairs, it is split in two.
+all batches of a kind would do more than `WASTE` times the work of their pairs, they are divided.
 """
 
 from collections.abc import Iterator
@@ -83,20 +83,27 @@ def _sizes(m: mjx.Model, key: FunctionKey) -> tuple[int, int]:
     return max(_vertices(m, key, 0), 1), max(_vertices(m, key, 1), 1)
 
 
-def _affordable(size: Int[np.ndarray, "p 2"]) -> Iterator[Int[np.ndarray, " q"]]:
-    """Splits pairs by size: filled up, no part does more than `WASTE` times its work.
+def _affordable(size: Int[np.ndarray, "p 2"]) -> list[Int[np.ndarray, " q"]]:
+    """Few parts of the pairs that, filled up, do at most `WASTE` times the work of all.
 
-    Work goes with the product of the two sizes, and equal sizes stay together.
+    Work goes with the product of the two sizes. Begins with one part and divides the most wasteful
+    one where that saves most.
     """
-    sizes, which = np.unique(size, axis=0, return_inverse=True)
-    count = np.bincount(which.ravel())
-    order = np.argsort(np.prod(sizes, axis=1), kind="stable")
-    part: list[int] = []
-    for new in order.tolist():
-        more = [*part, new]
-        work = np.sum(count[more] * np.prod(sizes[more], axis=1))
-        if np.sum(count[more]) * np.prod(np.max(sizes[more], axis=0)) > WASTE * work:
-            yield np.flatnonzero(np.isin(which.ravel(), part))
-            more = [new]
-        part = more
-    yield np.flatnonzero(np.isin(which.ravel(), part))
+
+    def filled(part: Int[np.ndarray, " q"]) -> int:
+        return len(part) * int(np.prod(np.max(size[part], axis=0)))
+
+    def wasted(part: Int[np.ndarray, " q"]) -> int:
+        return filled(part) - int(np.sum(np.prod(size[part], axis=1)))
+
+    work = np.sum(np.prod(size, axis=1))
+    parts = [np.arange(len(size))]
+    while sum(map(filled, parts)) > WASTE * work:
+        parts.sort(key=wasted)
+        part = parts.pop()
+        small = [
+            size[part, side] <= bound for side in (0, 1) for bound in np.unique(size[part, side])
+        ]
+        halves = [(part[~x], part[x]) for x in small if not x.all()]
+        parts += min(halves, key=lambda pair: filled(pair[0]) + filled(pair[1]))
+    return parts
