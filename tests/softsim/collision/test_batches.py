@@ -1,6 +1,7 @@
 """Meshes of several sizes in one scene share programs: contacts do not feel it."""
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import mujoco
 import numpy as np
@@ -76,11 +77,15 @@ OTHERS = BALL.format("box", "") + BALL.format("capsule", 'condim="4"')
 
 
 @pytest.mark.parametrize(
-    "mode", ["hard", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("smooth", "c1"))]
+    ("mode", "others"),
+    [
+        ("hard", ""),
+        *(pytest.param(mode, OTHERS, marks=pytest.mark.slow) for mode in MODES),
+    ],
 )
-def test_contacts_are_those_of_programs_for_each_size(mode: str, monkeypatch) -> None:
+def test_contacts_are_those_of_programs_for_each_size(mode: str, others: str, monkeypatch) -> None:
     # the tetrahedron has fewer vertices than a box: their order in the tests is the other one
-    m = softsim.put_model(scene((PRISM, 4, 9), OTHERS))
+    m = softsim.put_model(scene((PRISM, 4, 9), others))
     check_the_same(m, poses(m, 12), MODES[mode], monkeypatch)
 
 
@@ -101,7 +106,7 @@ def test_derivative_is_that_of_the_values() -> None:
         felt = found.presence[:, None] * jnp.column_stack([found.dist, found.pos])
         return jnp.sum(weigh * felt)
 
-    eps = 1e-6
+    eps = 1e-8  # m; second derivatives jump
     step = eps * np.random.default_rng(3).normal(size=d.geom_xpos.shape)
 
     @jax.jit
@@ -111,17 +116,27 @@ def test_derivative_is_that_of_the_values() -> None:
         return (ends[0][0] - ends[0][1]) / 2, jnp.sum(ends[1].mean(axis=0) * step)
 
     expected, slope = both(d.geom_xpos, d.geom_xmat, jnp.asarray(step))
-    np.testing.assert_allclose(slope / eps, expected / eps, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slope / eps, expected / eps, rtol=3e-5, atol=1e-4)
+
+
+def equations(jaxpr: jax.extend.core.Jaxpr) -> int:
+    inner = [
+        getattr(x, "jaxpr", x)
+        for eqn in jaxpr.eqns
+        for value in eqn.params.values()
+        for x in (value if isinstance(value, tuple | list) else [value])
+    ]
+    return len(jaxpr.eqns) + sum(equations(x) for x in inner if hasattr(x, "eqns"))
 
 
 def test_programs_do_not_grow_with_the_number_of_meshes() -> None:
     sizes = []
     for meshes in ((8, 12, 16), (8, 9, 10, 11, 12, 13, 14, 15, 16)):
         m = softsim.put_model(scene(meshes))
-        d = softsim.make_data(m)
-        traced = jax.jit(collide).trace(m, d, Softening.hard())
-        sizes.append(traced.jaxpr.pretty_print().count(" = "))
-    assert sizes[1] <= sizes[0] + 20 * 6, sizes  # a few to look up the data of a mesh
+        traced = jax.jit(collide).trace(m, softsim.make_data(m), Softening.hard())
+        sizes.append(equations(traced.jaxpr.jaxpr))
+    # on a plane and on either side of a pair of meshes, one to look up the faces of a mesh
+    assert sizes[1] - sizes[0] <= 3 * 6, sizes
 
 
 def test_no_batch_does_more_than_twice_the_work() -> None:
