@@ -8,7 +8,7 @@ contact 1 fades out.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
@@ -16,7 +16,7 @@ from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.manifold import at_least, pick, soft_index, soft_max
 from softsim.collision.numerics import frame, soft
-from softsim.collision.polygon import clip_segment, inradius, rim, sides, smaller
+from softsim.collision.polygon import clip_segment, inradius, real_sides, rim, sides, smaller
 from softsim.collision.segment import closest_of_segments
 from softsim.softening import Part
 
@@ -48,9 +48,10 @@ def _on_face(
     face: Float[Array, "k 3"],
     normal: Float[Array, "3"],
     size: Float[Array, ""],
+    real: Bool[Array, " k"] | None,
 ) -> Touch:
-    """The ends of the part of the segment over a face."""
-    clipped, there = clip_segment(part, ends[0], ends[1], *sides(face, normal), size)
+    """The ends of the part of the segment over a face; `real`: which sides the face has."""
+    clipped, there = clip_segment(part, ends[0], ends[1], *sides(face, normal), size, real)
     height = (clipped - face[0]) @ normal
     pos = clipped - 0.5 * (height + radius)[:, None] * normal
     return Touch(height - radius, pos, jnp.broadcast_to(-normal, (2, 3)), there)
@@ -106,9 +107,11 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     ends = jnp.stack([center - half, center + half])
 
     heights = jnp.sum((ends[:, None] - convex.face[:, 0]) * convex.face_normal, axis=-1)
-    index = soft_index(part, -soft_max(part, -heights.T, size), size)
-    faces = jax.vmap(lambda f, n: _on_face(part, ends, radius, f, n, size))(
-        convex.face, convex.face_normal
+    lowest = -soft_max(part, -heights.T, size)
+    index = soft_index(part, lowest, size, convex.real("face"))
+    real = None if convex.count is None else jax.vmap(real_sides)(convex.face)
+    faces = jax.vmap(lambda f, n, r: _on_face(part, ends, radius, f, n, size, r))(
+        convex.face, convex.face_normal, real
     )
     face = jax.tree.map(lambda x: pick(index, x), faces)
 
@@ -116,7 +119,7 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     edges = jax.vmap(lambda e, n: _at_edge(part, ends, radius, e, n, size))(
         segments, convex.edge_face_normal
     )
-    index = soft_index(part, -edges.dist[:, 0], size)
+    index = soft_index(part, -edges.dist[:, 0], size, convex.real("edge"))
     edge = jax.tree.map(lambda x: pick(index, x), edges)
 
     at_edge = _prefers_edge(part, face, edge, size)

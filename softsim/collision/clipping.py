@@ -22,6 +22,7 @@ from softsim.collision.manifold import (
     decided,
     four_points,
     leading,
+    masked,
     pick,
     ruled_out,
     saturate,
@@ -30,7 +31,7 @@ from softsim.collision.manifold import (
     unique,
 )
 from softsim.collision.numerics import div, soft, unit, width
-from softsim.collision.polygon import clip_segment, sides
+from softsim.collision.polygon import clip_segment, real_sides, sides
 from softsim.softening import Part
 
 TOUCHING = 1e-6  # m; MJX's smallest penetration
@@ -62,20 +63,28 @@ def _clip(
     incident: Float[Array, "k 3"],
     incident_normal: Float[Array, "3"],
     size: Float[Array, ""],
+    filled: bool,
 ) -> tuple[Float[Array, "n 3"], Float[Array, " n"]]:
-    """Corners on the incident face of its overlap with the reference face, and truth values."""
+    """Corners on the incident face of its overlap with the reference face, and truth values.
+
+    `filled`: whether corners may repeat the one before; such a corner is none.
+    """
     cosine = reference_normal @ incident_normal
     cosine = cosine * (jnp.abs(cosine) > PERPENDICULAR)
     cosine = cosine + div(width(part, 0.5) ** 2, cosine)
     rise = incident[0] @ incident_normal - reference @ incident_normal
     t = div(rise, jnp.broadcast_to(cosine, rise.shape))
     shadow = reference + t[:, None] * reference_normal
-    clip = jax.vmap(
-        lambda p, q, s: clip_segment(part, p, q, s[0], s[1], size), in_axes=(0, 0, None)
-    )
-    of_incident = clip(jnp.roll(incident, 1, axis=0), incident, sides(reference, reference_normal))
-    of_reference = clip(jnp.roll(shadow, 1, axis=0), shadow, sides(incident, incident_normal))
-    ends, inside = jax.tree.map(lambda *x: jnp.concatenate(x), of_incident, of_reference)
+    real, real_incident = (real_sides(x) if filled else None for x in (reference, incident))
+
+    def clip(corners: Array, start: Array, side: Array, real: Array | None):
+        one = lambda p, q: clip_segment(part, p, q, start, side, size, real)
+        return jax.vmap(one)(jnp.roll(corners, 1, axis=0), corners)
+
+    of_incident, on_incident = clip(incident, *sides(reference, reference_normal), real)
+    of_reference, on_reference = clip(shadow, *sides(incident, incident_normal), real_incident)
+    ends = jnp.concatenate([of_incident, of_reference])
+    inside = jnp.concatenate([masked(on_incident, real_incident), masked(on_reference, real)])
     return ends.reshape(-1, 3), jnp.repeat(inside, 2)
 
 
@@ -104,9 +113,11 @@ def face_contacts(
         far: m, more than any depth.
     """
     corners = max(a.face.shape[1], b.face.shape[1])
+    whole = a.count is None and b.count is None
+    filled = not whole or a.face.shape[1] != b.face.shape[1]
     faces = _padded(a.face, corners), _padded(b.face, corners)
-    of_a = soft_index(part, a.face_normal @ normal)
-    of_b = soft_index(part, -b.face_normal @ normal)
+    of_a = soft_index(part, a.face_normal @ normal, real=a.real("face"))
+    of_b = soft_index(part, -b.face_normal @ normal, real=b.real("face"))
     roles = jnp.stack([a_refers, 1 - a_refers])
     chance = roles[:, None, None] * of_a[:, None] * of_b
     place, lead = leading(part, chance.ravel(), CANDIDATES)
@@ -117,7 +128,7 @@ def face_contacts(
         (ref, ref_normal), incident = jax.tree.map(
             lambda x, y: jnp.where(role == 0, x, y), (one, two), (two, one)
         )
-        points, inside = _clip(part, ref, ref_normal, incident[0], incident[1], size)
+        points, inside = _clip(part, ref, ref_normal, *incident, size, filled)
         upward, _ = unit(ref_normal, normal)
         depth = (ref[0] - points) @ upward
         deepest = soft_max(part, depth - far * ruled_out(inside), size)

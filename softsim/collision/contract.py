@@ -20,11 +20,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
-import numpy as np
-from jaxtyping import Array, Float, Int
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 from mujoco.mjx import GeomType, Model
 
 from softsim.follow import Follow, follows
@@ -55,6 +55,8 @@ class Convex(Geom):
         face_normal: outward unit normals.
         edge: indices into `vert`.
         edge_face_normal: the normals of the two faces an edge joins.
+        count: how many vertices, faces and edges there are, if the arrays may be longer, and
+            faces may have corners twice: the rest repeats the last one. None: nothing repeats.
     """
 
     vert: Float[Array, "v 3"]
@@ -62,6 +64,16 @@ class Convex(Geom):
     face_normal: Float[Array, "f 3"]
     edge: Int[Array, "e 2"]
     edge_face_normal: Float[Array, "e 2 3"]
+    count: Int[Array, "3"] | None = None
+
+    def real(self, name: Literal["vert", "face", "edge"]) -> Bool[Array, " n"] | None:
+        """Which entries of an array are not there to fill it up; None: all."""
+        if self.count is None:
+            return None
+        return jnp.arange(len(getattr(self, name))) < self.count[_COUNTED.index(name)]
+
+
+_COUNTED = ("vert", "face", "edge")
 
 
 class Resting(eqx.Module):
@@ -72,14 +84,14 @@ class Resting(eqx.Module):
         corner: up to four vertices of that face, the vertex itself first, padded by repetition.
     """
 
-    face: Int[np.ndarray, "v g"]
-    corner: Int[np.ndarray, "v g 4"]
+    face: Int[Array, "v g"]
+    corner: Int[Array, "v g 4"]
 
 
 class OnPlane(Convex):
     """A mesh above a plane in a model that follows MuJoCo C: with how it rests, see `resting`."""
 
-    resting: Resting
+    resting: Resting = eqx.field(kw_only=True)
 
 
 class HField(Geom):

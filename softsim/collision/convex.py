@@ -8,6 +8,7 @@ from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.manifold import (
     at_least,
     four_points,
+    masked,
     pick,
     saturate,
     soft_max,
@@ -31,9 +32,11 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     size = inradius(convex)
     n = convex.mat.T @ plane.mat[:, 2]
     depth = (convex.mat.T @ (plane.pos - convex.pos) - convex.vert) @ n
-    deepest = soft_max(part, depth, size)
+    real = convex.real("vert")
+    deepest = soft_max(part, depth, size, real)
     skin = within_skin(part, deepest, size)
-    index = four_points(part, convex.vert, at_least(part, depth, deepest - skin, 2 * size), n, size)
+    member = masked(at_least(part, depth, deepest - skin, 2 * size), real)
+    index = four_points(part, convex.vert, member, n, size)
 
     dist = -pick(index, depth)
     normal = plane.mat[:, 2]

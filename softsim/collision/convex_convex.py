@@ -5,10 +5,12 @@ sphere cross (Gregorius, The Separating Axis Test between Convex Polyhedra, GDC 
 faces, pairs of edges need no pass over the vertices.
 """
 
+from typing import Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
@@ -87,7 +89,9 @@ def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> E
         real = real * at_least(part, -beyond, 0.0, size)
     real = real.ravel()
 
-    index = soft_index(part, separated.ravel() - extent(a, b) * ruled_out(real), size)
+    there = _all(b, "edge")[:, None] & _all(a, "edge")
+    score = separated.ravel() - extent(a, b) * ruled_out(real)
+    index = soft_index(part, score, size, there.ravel())
     place, lead = leading(part, index, CANDIDATES)
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
@@ -95,6 +99,11 @@ def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> E
     axes = axes[j, i]
     dist, pos = weight @ separation(part, a, b, axes, size), weight @ (0.5 * (on_a + on_b))
     return Edges(Point(dist, pos, weight @ decided(real[place])), weight @ axes)
+
+
+def _all(convex: Convex, name: Literal["face", "edge"]) -> Bool[Array, " n"]:
+    real = convex.real(name)
+    return jnp.ones(len(getattr(convex, name)), bool) if real is None else real
 
 
 def _prefers_edges(
@@ -110,7 +119,8 @@ def convex_near(
 ) -> tuple[Float[Array, "4"], Float[Array, "4 3"], Float[Array, "3"], Float[Array, "4"]]:
     """dist, pos, normal and weight of the contacts of two convex shapes, world frame.
 
-    As in MJX the shape with fewer vertices is a, the first in the tests.
+    As in MJX the shape with fewer vertices is a, the first in the tests. What fills up arrays must
+    not change which one that is.
     """
     swapped = c1.vert.shape[0] > c2.vert.shape[0]
     one, two = (c2, c1) if swapped else (c1, c2)
@@ -121,7 +131,8 @@ def convex_near(
     apart = gap(part, a, b, lambda c, p: _project(part, c, p, size), size, rounds=3)
     axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis])
     gaps = separation(part, a, b, axes[:-1], size)
-    best = first_max(part, jnp.append(gaps, apart.separation), size)
+    real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(1, bool)])
+    best = first_max(part, jnp.append(gaps, apart.separation), size, real)
     mean = pick(best, axes)
     normal, _ = settled(mean)
 

@@ -1,6 +1,6 @@
-"""Walks over the groups of geom pairs of a model and collects their contacts in MJX's order."""
+"""Sorts a model's pairs of geoms into batches and collects their contacts in MJX's order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco import mjx
-from mujoco.mjx import GeomType
 
 from softsim._mjx import FunctionKey, geom_groups, numeric
 from softsim.collision import shapes
+from softsim.collision.batches import Batch, batches
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
-from softsim.collision.contract import NO_BROADPHASE, Hit, pair_function
+from softsim.collision.contract import NO_BROADPHASE, PAIRS, Hit, pair_function
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
@@ -33,50 +33,24 @@ def collide(m: mjx.Model, d: mjx.Data, softening: Softening) -> Contact:
         d: data with `geom_xpos` and `geom_xmat` up to date.
         softening: `collision` softens the shapes' contacts, `mask` the weight.
     """
-    max_pairs, max_points = numeric(m, "max_geom_pairs"), numeric(m, "max_contact_points")
     dims = d._impl.contact.dim
-    by_dim: dict[int, list[Contact]] = {}
-    if dims.size:
-        for key, ids in geom_groups(m).items():
-            contact = _collide_group(m, d, softening, key, np.array(ids), max_pairs)
-            by_dim.setdefault(int(key.condim), []).append(contact)
-    parts = [_deepest(_concatenate(by_dim[dim]), max_points) for dim in sorted(by_dim)]
-    if not parts:
+    if not dims.size:
         return _none(m)
-    address = d._impl.contact.efc_address
-    return replace(
-        _concatenate(parts), dim=tuple(dims.tolist()), efc_address=tuple(address.tolist())
-    )
+    groups = geom_groups(m)
+    keys = sorted(groups, key=lambda key: int(key.condim))
+    ids = np.array([pair for key in keys for pair in groups[key]])
+    parameters, geom = _parameters(m, ids), ids[:, :2]
+    counts = [len(groups[key]) for key in keys]
+    if (nearest := _nearest(m, d, keys, counts, geom)) is not None:
+        counts = [len(places) for places in nearest]
+        chosen = jnp.concatenate(nearest)
+        parameters, geom = jax.tree.map(lambda x: jnp.asarray(x)[chosen], (parameters, geom))
 
-
-def _collide_group(
-    m: mjx.Model,
-    d: mjx.Data,
-    softening: Softening,
-    key: FunctionKey,
-    ids: Int[np.ndarray, "p 3"],
-    max_pairs: int,
-) -> Contact:
-    """Contacts of all pairs of one kind: same two types, same meshes, same contact dimension."""
-    pair_id = ids[:, 2]
-    tables = []
-    if np.any(pair_id >= 0):
-        tables.append(explicit(m, pair_id[pair_id >= 0]))
-    if np.any(pair_id < 0):
-        tables.append(mixed(m, *ids[pair_id < 0, :2].T))
-    parameters: Parameters = _concatenate(tables)
-
-    geom = jnp.asarray(ids[:, :2])
-    if -1 < max_pairs < len(ids) and not set(key.types) & NO_BROADPHASE:
-        gap = jnp.linalg.norm(jnp.subtract(*d.geom_xpos[geom.T]), axis=-1)
-        nearest = jax.lax.top_k(jnp.sum(m.geom_rbound[geom], axis=1) - gap, max_pairs)[1]
-        parameters, geom = jax.tree.map(lambda x: x[nearest], (parameters, geom))
-
-    hit = _hit(m, d, softening.collision, key, geom)
-    ncon = hit.dist.shape[1]
-    hit = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hit)
-    parameters, geom = jax.tree.map(lambda x: jnp.repeat(x, ncon, axis=0), (parameters, geom))
-    return Contact(
+    ncon = np.repeat([PAIRS[key.types].ncon for key in keys], counts)
+    hit = _hit(m, d, softening.collision, batches(m, keys, counts), geom, ncon)
+    of_contact = np.repeat(np.arange(len(ncon)), ncon)
+    parameters, geom = jax.tree.map(lambda x: x[of_contact], (parameters, jnp.asarray(geom)))
+    contact = Contact(
         dist=hit.dist,
         pos=hit.pos,
         frame=hit.frame,
@@ -85,14 +59,85 @@ def _collide_group(
         geom=geom,
         **vars(parameters),
     )
+    dim = np.repeat([int(key.condim) for key in keys], counts)[of_contact]
+    contact = _deepest(contact, dim, numeric(m, "max_contact_points"))
+    address = d._impl.contact.efc_address
+    return replace(contact, dim=tuple(dims.tolist()), efc_address=tuple(address.tolist()))
 
 
-def _hit(m: mjx.Model, d: mjx.Data, part: Part, key: FunctionKey, geom: Int[Array, "p 2"]) -> Hit:
-    """The pair function of the group, mapped over its pairs; leaves (p, k, ...)."""
-    function = pair_function(m, GeomType(key.types[0]), GeomType(key.types[1]))
-    build1, build2 = (shapes.builder(m, key, i) for i in (0, 1))
+def _parameters(m: mjx.Model, ids: Int[np.ndarray, "p 3"]) -> Parameters:
+    """Of all pairs: those of a `<pair>` element have its own."""
+    given = ids[:, 2] >= 0
+    if not given.any():
+        return mixed(m, *ids[:, :2].T)
+    both = explicit(m, ids[given, 2]), mixed(m, *ids[~given, :2].T)
+    place = np.argsort(np.argsort(~given, kind="stable"))
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[place], *both)
+
+
+def _nearest(
+    m: mjx.Model,
+    d: mjx.Data,
+    keys: Sequence[FunctionKey],
+    counts: Sequence[int],
+    geom: Int[np.ndarray, "p 2"],
+) -> list[Int[Array, " k"]] | None:
+    """Of each group of equal shapes, the pairs that max_geom_pairs keeps; None: all."""
+    limit = numeric(m, "max_geom_pairs")
+    limited = [-1 < limit < n and not set(k.types) & NO_BROADPHASE for k, n in zip(keys, counts)]
+    if not any(limited):
+        return None
+    places = np.split(np.arange(len(geom)), np.cumsum(counts)[:-1])
+    gap = jnp.linalg.norm(jnp.subtract(*d.geom_xpos[geom.T]), axis=-1)
+    near = jnp.sum(m.geom_rbound[geom], axis=1) - gap
+    return [
+        jnp.asarray(p)[jax.lax.top_k(near[p], limit)[1]] if cut else jnp.asarray(p)
+        for p, cut in zip(places, limited)
+    ]
+
+
+def _hit(
+    m: mjx.Model,
+    d: mjx.Data,
+    part: Part,
+    parts: Iterable[Batch],
+    geom: Int[Array, "p 2"] | Int[np.ndarray, "p 2"],
+    ncon: Int[np.ndarray, " p"],
+) -> Hit:
+    """All contacts of all pairs, in their order; pair k has `ncon[k]` of them."""
+    first = np.cumsum(ncon) - ncon
+    hits, places = [], []
+    for batch in parts:
+        hit = _of_batch(m, d, part, batch, geom[batch.place])
+        count = hit.dist.shape[1]
+        hits.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hit))
+        places.append((first[batch.place][:, None] + np.arange(count)).ravel())
+    order = np.argsort(np.concatenate(places))
+    if np.all(order == np.arange(len(order))):
+        return _concatenate(hits)
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[order], *hits)
+
+
+def _of_batch(
+    m: mjx.Model,
+    d: mjx.Data,
+    part: Part,
+    batch: Batch,
+    geom: Int[Array, "p 2"] | Int[np.ndarray, "p 2"],
+) -> Hit:
+    """The pair function of a batch, mapped over its pairs; leaves (p, k, ...)."""
+    function = pair_function(m, *batch.types)
+    if batch.swapped.any():
+        geom = jnp.where(batch.swapped[:, None], geom[:, ::-1], geom)
+    (build1, more1), (build2, more2) = (shapes.builder(m, batch, i) for i in (0, 1))
     pose1, pose2 = ((d.geom_xpos[g], d.geom_xmat[g], m.geom_size[g]) for g in geom.T)
-    return jax.vmap(lambda a, b: function(part, build1(*a), build2(*b)))(pose1, pose2)
+    hit = jax.vmap(lambda a, b: function(part, build1(*a), build2(*b)))(
+        (*pose1, *more1), (*pose2, *more2)
+    )
+    if batch.swapped.any():  # the frame of the opposite normal has the same first tangent
+        sign = np.where(batch.swapped[:, None], [-1.0, 1.0, -1.0], 1.0)
+        hit = replace(hit, frame=hit.frame * jnp.asarray(sign[:, None, :, None], hit.frame.dtype))
+    return hit
 
 
 def _inside(
@@ -111,14 +156,21 @@ def _inside(
     return part.below_zero(dist - margin, scale)
 
 
-def _deepest(contact: Contact, count: int) -> Contact:
-    """The `count` deepest contacts (all, if `count` is -1), deepest first.
+def _deepest(contact: Contact, dim: Int[np.ndarray, " n"], count: int) -> Contact:
+    """Of each contact dimension the `count` deepest contacts, deepest first; all, if there are less
+    or `count` is -1.
 
     A contact that the shapes rule out counts as 1 m further away, so that it goes first.
     """
-    if count == -1 or contact.dist.shape[0] <= count:
+    places = [np.flatnonzero(dim == one) for one in np.unique(dim)]
+    if count == -1 or all(len(place) <= count for place in places):
         return contact
-    keep = jax.lax.top_k(contact.presence - 1 - contact.dist, count)[1]
+    depth = contact.presence - 1 - contact.dist
+    kept = [
+        jnp.asarray(p)[jax.lax.top_k(depth[p], count)[1]] if len(p) > count else jnp.asarray(p)
+        for p in places
+    ]
+    keep = jnp.concatenate(kept)
     return jax.tree.map(lambda x: x[keep], contact)
 
 

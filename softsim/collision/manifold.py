@@ -22,7 +22,7 @@ next choice through its whole switch on a fraction of the way, steeper from link
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 import softjax_ops as sj
 from softsim.collision.numerics import div, soft, width
@@ -46,19 +46,41 @@ BRANCHES = 2
 
 
 def soft_index(
-    part: Part, score: Float[Array, "*s n"], scale: Float[Array, ""] | float = 1.0
+    part: Part,
+    score: Float[Array, "*s n"],
+    scale: Float[Array, ""] | float = 1.0,
+    real: Bool[Array, " n"] | None = None,
 ) -> Float[Array, "*s n"]:
-    """Soft argmax over the last axis; equal scores share the weight. `scale`: of the scores."""
-    options = soft(part, scale)
-    return sj.argmax(score, axis=-1, method="softsort", standardize=False, **options)
+    """Soft argmax over the last axis; equal scores share the weight.
+
+    Args:
+        part: settings of the collision part.
+        score: of each entry.
+        scale: of the scores.
+        real: entries that count; the others repeat earlier ones, which a hard choice prefers.
+    """
+    options = soft(part, scale) | {"where": _where(part, real), "standardize": False}
+    return sj.argmax(score, axis=-1, method="softsort", **options)
 
 
 def soft_max(
-    part: Part, score: Float[Array, "*s n"], scale: Float[Array, ""] | float = 1.0
+    part: Part,
+    score: Float[Array, "*s n"],
+    scale: Float[Array, ""] | float = 1.0,
+    real: Bool[Array, " n"] | None = None,
 ) -> Float[Array, "*s"]:
-    """Soft maximum over the last axis. `scale`: of the scores."""
-    options = soft(part, scale)
-    return sj.max(score, axis=-1, method="softsort", standardize=False, **options)
+    """Soft maximum over the last axis; arguments as for `soft_index`."""
+    options = soft(part, scale) | {"where": _where(part, real), "standardize": False}
+    return sj.max(score, axis=-1, method="softsort", **options)
+
+
+def _where(part: Part, real: Bool[Array, " n"] | None) -> Bool[Array, " n"] | None:
+    return None if part.mode == "hard" else real
+
+
+def masked(truth: Float[Array, "*s n"], real: Bool[Array, " n"] | None) -> Float[Array, "*s n"]:
+    """A truth value of each entry; 0 where the entry repeats an earlier one."""
+    return truth if real is None else truth * real
 
 
 def pick(index: Float[Array, "*s n"], x: Float[Array, "n ..."]) -> Float[Array, "..."]:
@@ -121,12 +143,16 @@ def first(member: Float[Array, "*s n"]) -> Float[Array, "*s n"]:
 
 
 def first_max(
-    part: Part, score: Float[Array, " n"], scale: Float[Array, ""] | float = 1.0
+    part: Part,
+    score: Float[Array, " n"],
+    scale: Float[Array, ""] | float = 1.0,
+    real: Bool[Array, " n"] | None = None,
 ) -> Float[Array, " n"]:
-    """Soft argmax whose ties go to the first; `scale` is that of the scores."""
+    """Soft argmax whose ties go to the first; arguments as for `soft_index`."""
     if part.mode == "hard":  # the same, and cheaper to compile
         return jax.nn.one_hot(jnp.argmax(score), score.size, dtype=score.dtype)
-    return first(at_least(part, score, soft_max(part, score, scale), scale))
+    best = at_least(part, score, soft_max(part, score, scale, real), scale)
+    return first(masked(best, real))
 
 
 def peak(x: Float[Array, " n"]) -> Float[Array, ""]:

@@ -92,7 +92,7 @@ def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
     face, corner = convex.resting.face, convex.resting.corner
     n = plane.mat[:, 2]
     local = convex.mat.T @ n
-    deepest = first_max(part, -convex.vert @ local, inradius(convex))
+    deepest = first_max(part, -convex.vert @ local, inradius(convex), convex.real("vert"))
     facing = jnp.where(face < 0, -2.0, -(convex.face_normal @ local)[face])
     chance = deepest[:, None] * jax.vmap(lambda x: first_max(part, x))(facing)
     corners = jax.nn.one_hot(corner, len(convex.vert), dtype=n.dtype)

@@ -5,7 +5,7 @@ Hard, the formulas and their small constants are MJX's: contacts agree to roundi
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex
@@ -16,6 +16,9 @@ from softsim.softening import Part
 IN_FRONT = 1e-6
 """MJX's tolerance: closer in front of a plane than this is behind it."""
 
+NEVER = -100.0
+"""Score of a side without a length; those of the others are between -2 and 2."""
+
 
 def inradius(convex: Convex) -> Float[Array, ""]:
     """Size of a shape that lengths are softened by, m: root harmonic mean square face distance.
@@ -24,7 +27,7 @@ def inradius(convex: Convex) -> Float[Array, ""]:
     to the half-thickness of a plate, so that opposite faces never blend.
     """
     distance = jnp.sum(convex.face[:, 0] * convex.face_normal, axis=1)
-    return jnp.mean(jnp.maximum(distance, 1e-9) ** -2) ** -0.5
+    return jnp.mean(jnp.maximum(distance, 1e-9) ** -2, where=convex.real("face")) ** -0.5
 
 
 def smaller(x: Float[Array, ""], y: Float[Array, ""]) -> Float[Array, ""]:
@@ -56,6 +59,11 @@ def sides(
     """Side planes of a face: a point on each, and outward normals as long as the edges."""
     start = jnp.roll(face, 1, axis=0)
     return start, jnp.cross(face - start, normal)
+
+
+def real_sides(face: Float[Array, "k 3"]) -> Bool[Array, " k"]:
+    """Which sides of a face have a length; the others are corners that fill up its array."""
+    return jnp.any(face != jnp.roll(face, 1, axis=0), axis=1)
 
 
 def closest_on_face(
@@ -96,6 +104,7 @@ def closest_on_face(
     over = jnp.maximum(ahead, 0.0) ** 2
     behind = jnp.minimum(beyond, 0.0) ** 2
     score = 2 * front - over / (over + size**4) - behind / (behind + size**2)
+    score = jnp.where(real, score, NEVER)
     t = jnp.sum((foot - start) * edge, axis=1) / (squared + 1e-6)
     t = sj.clip(t, 0.0, 1.0, **soft(part, size / length))
     near = soft_index(part, score) @ (start + t[:, None] * edge)
@@ -125,7 +134,7 @@ def closest_on_convex(
         surface (if outside): shorter than 1 where opposite faces are equally near, deep inside.
     """
     height = jnp.sum((point - convex.face[:, 0]) * convex.face_normal, axis=1)
-    index = soft_index(part, height, size)
+    index = soft_index(part, height, size, convex.real("face"))
     near = jax.vmap(lambda f, n: closest_on_face(part, f, n, point, size))
     return jax.tree.map(lambda x: pick(index, x), near(convex.face, convex.face_normal))
 
@@ -137,6 +146,7 @@ def clip_segment(
     start: Float[Array, "k 3"],
     side: Float[Array, "k 3"],
     size: Float[Array, ""],
+    real: Bool[Array, " k"] | None = None,
 ) -> tuple[Float[Array, "2 3"], Float[Array, ""]]:
     """The part of a segment that is behind all side planes.
 
@@ -147,6 +157,7 @@ def clip_segment(
         start: m, a point on each plane.
         side: normals of the planes, of any length (m); zero: no plane.
         size: m, of the shapes.
+        real: which normals are not zero; None: not known.
 
     Returns:
         the ends of that part, and whether there is one: a truth value.
@@ -162,8 +173,8 @@ def clip_segment(
     crossing1 = div(sj.abs(ahead0, **soft(part, scale)), total)
 
     scale_t = size / (norm(p1 - p0) + 1e-9 * size)
-    t0 = soft_max(part, front0 * crossing0, scale_t)
-    t1 = -soft_max(part, -(front1 * crossing1 + (1 - front1)), scale_t)
+    t0 = soft_max(part, front0 * crossing0, scale_t, real)
+    t1 = -soft_max(part, -(front1 * crossing1 + (1 - front1)), scale_t, real)
     clipped = 1 - jnp.prod(1 - front1)
     end0, end1 = p0 + t0 * (p1 - p0), p0 + t1 * (p1 - p0)
     ends = jnp.stack([end0, clipped * end1 + (1 - clipped) * p1])

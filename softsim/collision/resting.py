@@ -7,18 +7,30 @@ the next three and move on round the face, the last one first, as long as the ar
 depend on the shape and on the deepest vertex alone.
 """
 
-import mujoco
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from mujoco import mjx
 
 from softsim.collision.contract import Resting
 from softsim.collision.hulls import mesh_hull
 
 
-def resting(m: mujoco.MjModel | mjx.Model, mesh: int, vertices: int) -> Resting:
-    """The table of a mesh's hull with that many vertices."""
-    hull = mesh_hull(m, mesh, vertices)
+def resting(m: mjx.Model, meshes: Int[np.ndarray, " p"]) -> Resting:
+    """The tables of some meshes' hulls, one row each, filled up to one length."""
+    used, place = np.unique(meshes, return_inverse=True)
+    tables = [_table(m, int(mesh)) for mesh in used]
+    v, g = np.max([face.shape for face, _ in tables], axis=0)
+    faces, corners = np.full((len(used), v, g), -1), np.zeros((len(used), v, g, 4), int)
+    for row, (face, corner) in enumerate(tables):
+        faces[row, : face.shape[0], : face.shape[1]] = face
+        corners[row, : face.shape[0], : face.shape[1]] = corner
+    return Resting(jnp.asarray(faces[place]), jnp.asarray(corners[place]))
+
+
+def _table(m: mjx.Model, mesh: int) -> tuple[Int[np.ndarray, "v g"], Int[np.ndarray, "v g 4"]]:
+    """The faces around each vertex of a mesh's hull, and the corners on each of them."""
+    hull = mesh_hull(m, mesh, len(m._impl.mesh_convex[mesh].vert))
     loops = [list(dict.fromkeys(face.tolist())) for face in hull.face]
     around: list[list[tuple[int, list[int]]]] = [[] for _ in hull.vert]
     for index, loop in enumerate(loops):
@@ -31,7 +43,7 @@ def resting(m: mujoco.MjModel | mjx.Model, mesh: int, vertices: int) -> Resting:
     for vertex, faces in enumerate(around):
         for place, (index, four) in enumerate(faces):
             face[vertex, place], corner[vertex, place] = index, four
-    return Resting(face, corner)
+    return face, corner
 
 
 def _quadrilateral(loop: Float[np.ndarray, "k 3"]) -> list[int]:

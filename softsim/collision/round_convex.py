@@ -33,6 +33,7 @@ CORNERS, SOFT_CORNERS = 16, 4  # of a cap; of many almost equal ones no soft cho
 UPRIGHT = 0.996  # measured in MuJoCo 3.17: cosine of cap or face and normal that counts as level
 LYING = 0.0888  # the same for the side: sine
 _DISTANCE = {GeomType.CYLINDER: sd.cylinder, GeomType.ELLIPSOID: sd.ellipsoid_gauge}
+_BELOW = 1e3  # of the smaller shape's size: below all others by this, a face does not count
 _TANGENT = 0.05  # of the smaller shape's size: distance over which a pull to the middle is felt
 
 
@@ -59,7 +60,11 @@ def round_near(part: Part, kind: GeomType, shape: Geom, convex: Convex) -> Near:
         return distance(part, turn @ p + shift, shape.size)
 
     def outside(part: Part, p: Float[Array, "3"]) -> Float[Array, ""]:
-        return sd.largest(part, convex.face_normal @ p - face, size)
+        heights = convex.face_normal @ p - face
+        if convex.count is not None:  # a maximum of equal lengths is longer
+            none = jax.lax.stop_gradient(jnp.min(heights)) - _BELOW * size
+            heights = jnp.where(convex.real("face"), heights, none)
+        return sd.largest(part, heights, size)
 
     start = 0.5 * convex.mat.T @ (shape.pos - convex.pos)
 
@@ -102,7 +107,7 @@ def _ends(
     bulge = jnp.sum(lean**2) / norm(jnp.append(lean, width(part, size)))
     corners = convex.pos + convex.vert @ convex.mat.T
     end_of_shape = soft_max(part, total.vert @ normal, size) + bulge
-    return end_of_shape, -soft_max(part, -corners @ normal, size)
+    return end_of_shape, -soft_max(part, -corners @ normal, size, convex.real("vert"))
 
 
 def _features(part: Part, cylinder: Geom, normal: Float[Array, "3"]) -> Convex:
@@ -130,13 +135,13 @@ def _features(part: Part, cylinder: Geom, normal: Float[Array, "3"]) -> Convex:
 
 
 def _level(
-    part: Part, cylinder: Geom, face_normal: Float[Array, "f 3"], normal: Float[Array, "3"]
+    part: Part, cylinder: Geom, convex: Convex, normal: Float[Array, "3"]
 ) -> Float[Array, ""]:
     """Truth value: a cap or the side of the cylinder, and a face, are level with the contact."""
     cosine = sj.abs(cylinder.mat[:, 2] @ normal, **soft(part))
     upright = sj.greater(cosine, UPRIGHT - width(part), **soft(part, 0.2))
     lying = sj.less(cosine, LYING + width(part), **soft(part, 0.2))
-    facing = soft_max(part, -face_normal @ normal)
+    facing = soft_max(part, -convex.face_normal @ normal, real=convex.real("face"))
     on_face = sj.greater(facing, UPRIGHT - width(part), **soft(part, 0.2))
     return (1 - (1 - upright) * (1 - lying)) * on_face
 
@@ -160,11 +165,12 @@ def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
     far = 4 * (norm(one.pos) + jnp.sum(cylinder.size[:2]) + jnp.max(norm(two.vert)))
     zero = jnp.zeros((), normal.dtype)
     faces = face_contacts(part, _features(part, one, normal), two, normal, zero, size, far)
-    ahead = -pick(soft_index(part, -two.face_normal @ normal), two.face_normal)
+    facing = soft_index(part, -two.face_normal @ normal, real=two.real("face"))
+    ahead = -pick(facing, two.face_normal)
     middle = faces.pos - 0.5 * faces.dist[:, None] * ahead
     faces = FaceContacts(faces.dist, middle, faces.there * faces.alone, faces.alone)
     point = Point(near.dist, near.pos, jnp.ones_like(near.dist))
-    level = _level(part, one, two.face_normal, normal) * faces.there[0]
+    level = _level(part, one, two, normal) * faces.there[0]
     dist, pos, weight = blend(part, faces, point, 1 - level, size)
     normal, _ = settled(level * ahead + (1 - level) * normal)
     frames = jnp.broadcast_to(frame(part, convex.mat @ normal), (4, 3, 3))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import EDGE, at_least, decided, ruled_out, soft_max
+from softsim.collision.manifold import EDGE, at_least, decided, masked, ruled_out, soft_max
 from softsim.collision.numerics import soft, unit, width
 from softsim.softening import Part
 
@@ -46,7 +46,8 @@ def placed(convex: Convex, pos: Float[Array, "3"], mat: Float[Array, "3 3"]) -> 
 
 def extent(a: Convex, b: Convex) -> Float[Array, ""]:
     """A length, m, that exceeds the difference of any two separations; vertices not all 0."""
-    return 4 * (jnp.sqrt(jnp.sum(a.vert**2)) + jnp.sqrt(jnp.sum(b.vert**2)))
+    of_a, of_b = (jnp.sum(masked(jnp.sum(x.vert**2, axis=1), x.real("vert"))) for x in (a, b))
+    return 4 * (jnp.sqrt(of_a) + jnp.sqrt(of_b))
 
 
 def separation(
@@ -55,7 +56,8 @@ def separation(
     """How far b is in front of a along each axis, m; negative: overlap."""
     on_a = jnp.matmul(axes, a.vert.T, precision="highest")
     on_b = jnp.matmul(axes, b.vert.T, precision="highest")
-    return -soft_max(part, -on_b, size) - soft_max(part, on_a, size)
+    least = -soft_max(part, -on_b, size, b.real("vert"))
+    return least - soft_max(part, on_a, size, a.real("vert"))
 
 
 class Gap(eqx.Module):

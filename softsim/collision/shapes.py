@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from mujoco import mjx
 from mujoco.mjx import GeomType
 
-from softsim._mjx import FunctionKey
+from softsim.collision.batches import Batch
 from softsim.collision.contract import Convex, Geom, HField, OnPlane
 from softsim.collision.resting import resting
 from softsim.follow import follows
@@ -52,35 +54,62 @@ def box(pos: Array, mat: Array, size: Array) -> Convex:
     )
 
 
-def builder(m: mjx.Model, key: FunctionKey, i: int) -> Callable[..., Geom]:
-    """How to build geom i (0 or 1) of a group of pairs from its (pos, mat, size).
-
-    Args:
-        m: model, JAX implementation.
-        key: the group: types, mesh or height field ids, cells of a height field to test.
-        i: first or second geom of the pair.
+def builder(m: mjx.Model, batch: Batch, i: int) -> tuple[Callable[..., Geom], tuple[Any, ...]]:
+    """How to build geom i (0 or 1) of each pair of a batch.
 
     Returns:
-        a function of one geom's pos (3,), mat (3, 3), size (3,), to be mapped over the group.
+        a function of one geom's pos (3,), mat (3, 3), size (3,) and more, and what these are: their
+        leaves have the batch's pairs first, over which it is to be mapped.
     """
-    kind, data_id = key.types[i], key.data_ids[i]
+    kind, data_ids = batch.types[i], batch.data_ids[:, i]
     if kind == GeomType.BOX:
-        return box
+        return box, ()
     if kind == GeomType.MESH:
-        hull = m._impl.mesh_convex[data_id]
-        parts = {name: getattr(hull, name) for name in ("vert", "face", "face_normal")}
-        parts |= {"edge": hull.edge, "edge_face_normal": hull.edge_face_normal}
-        if follows(m) == "mujoco" and key.types[0] == GeomType.PLANE:
-            rests = resting(m, data_id, len(hull.vert))
-            return lambda pos, mat, size: OnPlane(pos, mat, size, **parts, resting=rests)
-        return lambda pos, mat, size: Convex(pos, mat, size, **parts)
+        rows = hulls(m, data_ids)
+        if follows(m) == "mujoco" and batch.types[0] == GeomType.PLANE:
+            rests = resting(m, data_ids)
+            on_plane = lambda pos, mat, size, hull, rests: OnPlane(
+                pos, mat, size, **hull, resting=rests
+            )
+            return on_plane, (rows, rests)
+        return lambda pos, mat, size, hull: Convex(pos, mat, size, **hull), (rows,)
     if kind == GeomType.HFIELD:
-        nrow, ncol = m.hfield_nrow[data_id], m.hfield_ncol[data_id]
-        start = m.hfield_adr[data_id]
+        field = int(data_ids[0])
+        nrow, ncol = m.hfield_nrow[field], m.hfield_ncol[field]
+        start = m.hfield_adr[field]
         data = m.hfield_data[start : start + nrow * ncol].reshape(nrow, ncol).T
-        extent = jnp.asarray(m.hfield_size[data_id], data.dtype)
-        return lambda pos, mat, size: HField(pos, mat, extent, data, key.subgrid_size)
-    return Geom
+        extent = jnp.asarray(m.hfield_size[field], data.dtype)
+        return lambda pos, mat, size: HField(pos, mat, extent, data, batch.subgrid), ()
+    return Geom, ()
+
+
+def hulls(m: mjx.Model, meshes: Int[np.ndarray, " p"]) -> dict[str, Array]:
+    """The fields of `Convex` of the hulls of some meshes, one row each, filled up to one length."""
+    used, place = np.unique(meshes, return_inverse=True)
+    found = [m._impl.mesh_convex[mesh] for mesh in used]
+    count = np.array([(len(x.vert), len(x.face), len(x.edge)) for x in found])
+    vertices, faces, edges = (_filled(n)[place] for n in count.T)
+
+    corners = np.array([x.face.shape[1] for x in found])
+    first = np.cumsum(count[:, 1] * corners) - count[:, 1] * corners
+    face = np.minimum(np.arange(count[:, 1].max()), count[:, 1:2] - 1) * corners[:, None]
+    corner = np.minimum(np.arange(corners.max()), corners[:, None] - 1)
+    of_faces = first[:, None, None] + face[:, :, None] + corner[:, None]
+    flat = [x.face.reshape(-1, 3) for x in found]
+    return {
+        "vert": jnp.concatenate([x.vert for x in found])[vertices],
+        "face": jnp.concatenate(flat)[of_faces[place]],
+        "face_normal": jnp.concatenate([x.face_normal for x in found])[faces],
+        "edge": jnp.concatenate([x.edge for x in found])[edges],
+        "edge_face_normal": jnp.concatenate([x.edge_face_normal for x in found])[edges],
+        "count": jnp.asarray(count[place]),
+    }
+
+
+def _filled(count: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n m"]:
+    """Where the entries of n arrays are in all of them together, each filled up with its last."""
+    first = np.cumsum(count) - count
+    return first[:, None] + np.minimum(np.arange(count.max()), count[:, None] - 1)
 
 
 def shape(m: mjx.Model, d: mjx.Data, geom: int) -> Geom:
@@ -95,5 +124,6 @@ def shape(m: mjx.Model, d: mjx.Data, geom: int) -> Geom:
             f"geom {geom}: its mesh has no convex hull in this model, since it collides with "
             "nothing; give it a contype and a conaffinity"
         )
-    key = FunctionKey((kind, kind), (data_id, data_id), 3, (-1, -1))
-    return builder(m, key, 0)(d.geom_xpos[geom], d.geom_xmat[geom], m.geom_size[geom])
+    build, rows = builder(m, Batch((kind, kind), np.array([[data_id, data_id]])), 0)
+    pose = d.geom_xpos[geom], d.geom_xmat[geom], m.geom_size[geom]
+    return build(*pose, *jax.tree.map(lambda x: x[0], rows))

@@ -14,6 +14,7 @@ from mujoco.mjx import GeomType
 
 from softsim._mjx import geom_groups
 from softsim.collision import PAIRS, Hit, collide, shapes
+from softsim.collision.batches import batches
 from softsim.softening import Mode, Part, Softening
 from softsim.testing.contact_cases import (
     Case,
@@ -32,10 +33,14 @@ def _pair_function(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses]
     m, _ = model(case, x64)
     (key,) = geom_groups(m)
     entry = PAIRS[tuple(GeomType(t) for t in key.types)]
-    build = [shapes.builder(m, key, i) for i in (0, 1)]
+    (batch,) = batches(m, [key], [1])
+    build = [shapes.builder(m, batch, i) for i in (0, 1)]
 
     def contacts(part: Part, pose: Poses) -> Hit:
-        one, two = (build[i](pose.pos[i], pose.mat[i], pose.size[i]) for i in (0, 1))
+        one, two = (
+            make(pose.pos[i], pose.mat[i], pose.size[i], *jax.tree.map(lambda x: x[0], rows))
+            for i, (make, rows) in enumerate(build)
+        )
         return entry.function(part, one, two)
 
     return contacts, entry.ncon
