@@ -97,7 +97,7 @@ def _affordable(size: Int[np.ndarray, "p 2"]) -> list[Int[np.ndarray, " q"]]:
         return filled(part) - int(np.sum(np.prod(size[part], axis=1)))
 
     work = np.sum(np.prod(size, axis=1))
-    parts = [np.arange(len(size))]
+    parts: list[np.ndarray] = [np.arange(len(size))]
     while sum(map(filled, parts)) > WASTE * work:
         parts.sort(key=wasted)
         part = parts.pop()
@@ -105,5 +105,5 @@ def _affordable(size: Int[np.ndarray, "p 2"]) -> list[Int[np.ndarray, " q"]]:
             size[part, side] <= bound for side in (0, 1) for bound in np.unique(size[part, side])
         ]
         halves = [(part[~x], part[x]) for x in small if not x.all()]
-        parts += min(halves, key=lambda pair: filled(pair[0]) + filled(pair[1]))
+        parts += min(halves, key=lambda pair: sum(map(filled, pair)))
     return parts
