@@ -101,9 +101,8 @@ def _affordable(size: Int[np.ndarray, "p 2"]) -> list[Int[np.ndarray, " q"]]:
     while sum(map(filled, parts)) > WASTE * work:
         parts.sort(key=wasted)
         part = parts.pop()
-        small = [
-            size[part, side] <= bound for side in (0, 1) for bound in np.unique(size[part, side])
-        ]
-        halves = [(part[~x], part[x]) for x in small if not x.all()]
-        parts += min(halves, key=lambda pair: filled(pair[0]) + filled(pair[1]))
+        sizes = size[part]
+        small = [sizes[:, i] <= bound for i in (0, 1) for bound in np.unique(sizes[:, i])]
+        halves = [[part[x], part[~x]] for x in small if not x.all()]
+        parts += min(halves, key=lambda two: sum(map(filled, two)))
     return parts

@@ -128,7 +128,7 @@ def face_contacts(
         (ref, ref_normal), incident = jax.tree.map(
             lambda x, y: jnp.where(role == 0, x, y), (one, two), (two, one)
         )
-        points, inside = _clip(part, ref, ref_normal, *incident, size, filled)
+        points, inside = _clip(part, ref, ref_normal, incident[0], incident[1], size, filled)
         upward, _ = unit(ref_normal, normal)
         depth = (ref[0] - points) @ upward
         deepest = soft_max(part, depth - far * ruled_out(inside), size)

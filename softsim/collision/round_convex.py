@@ -61,9 +61,10 @@ def round_near(part: Part, kind: GeomType, shape: Geom, convex: Convex) -> Near:
 
     def outside(part: Part, p: Float[Array, "3"]) -> Float[Array, ""]:
         heights = convex.face_normal @ p - face
-        if convex.count is not None:  # a maximum of equal lengths is longer
+        real = convex.real("face")
+        if real is not None:  # a maximum of equal lengths is longer
             none = jax.lax.stop_gradient(jnp.min(heights)) - _BELOW * size
-            heights = jnp.where(convex.real("face"), heights, none)
+            heights = jnp.where(real, heights, none)
         return sd.largest(part, heights, size)
 
     start = 0.5 * convex.mat.T @ (shape.pos - convex.pos)
