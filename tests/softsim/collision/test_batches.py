@@ -90,7 +90,7 @@ def test_contacts_are_those_of_programs_for_each_size(mode: str, others: str, mo
 
 
 @pytest.mark.parametrize("mode", ["hard", "smooth"])
-def test_resting_on_a_plane_as_in_c(mode: str, monkeypatch) -> None:
+def test_corners_that_rest_are_those_of_programs_for_each_size(mode: str, monkeypatch) -> None:
     m = softsim.put_model(scene((4, PRISM, 9, PRISM), alone='contype="0"'), follow="mujoco")
     check_the_same(m, poses(m, 50), MODES[mode], monkeypatch)
 
