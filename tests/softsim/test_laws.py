@@ -41,7 +41,7 @@ def turned(mj_model: mujoco.MjModel, d, turn: Rotation, shift: np.ndarray) -> tu
     return turn.apply(mj_model.opt.gravity), qpos.ravel(), qvel.ravel()
 
 
-@pytest.mark.parametrize("name", ["hard", "soft"])
+@pytest.mark.parametrize("name", [pytest.param("hard", marks=pytest.mark.slow), "soft"])
 def test_a_turned_and_moved_scene_behaves_alike(name: str) -> None:
     """Accelerations and forces turn along, and so do derivatives, hard and soft."""
     softening = Softening.hard() if name == "hard" else Softening.soft(0.1, reach=0.05)

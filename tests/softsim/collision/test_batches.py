@@ -95,6 +95,7 @@ def test_corners_that_rest_are_those_of_programs_for_each_size(mode: str, monkey
     check_the_same(m, poses(m, 50), MODES[mode], monkeypatch)
 
 
+@pytest.mark.slow
 def test_derivative_is_that_of_the_values() -> None:
     m = softsim.put_model(scene((PRISM, 12, 9)))
     d = poses(m, 6, seed=1)
