@@ -88,11 +88,6 @@ def index_method(method: str, mode: str) -> str | None:
     return method if METHODS[method].top_index else None
 
 
-def index_dtype(index: torch.Tensor) -> torch.Tensor:
-    """A soft index of integers in torch's default float."""
-    return index if index.is_floating_point() else index.to(torch.get_default_dtype())
-
-
 def argmax(
     x: torch.Tensor,
     dim: int | None = None,
