@@ -1,0 +1,144 @@
+"""How slowly contact varies: what a body feels while it turns in shallow contact, soft and hard.
+
+The second shape turns through `ANGLE` about a random axis while its centre moves along the line
+from the first shape so that the two overlap by about `DEPTH`: exactly so at `KNOTS` poses, on a
+cubic spline between them. So the path is smooth, and what is rough is the contact's doing. Felt is
+the sum over the contacts of weight times depth times (normal, moment about the centre over a
+length), in metres: the wrench of springs of one stiffness at the contacts.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
+
+import softsim
+from softsim.collision import Hit
+from softsim.softening import Part, Softening
+from softsim.testing.contact_cases import SHAPES, Case, Poses, exact_distance, model, sizes
+from softsim.testing.contact_checks import contacts_of
+
+ANGLE = 60.0  # degrees
+DEPTH = 0.005  # m
+KNOTS = 13
+LENGTH = 0.1  # m, about the shapes' half extents: what moments are divided by
+
+
+@dataclass(frozen=True)
+class Turning:
+    """A pair of shapes, and the pose in the middle of its turns.
+
+    Attributes:
+        case: the pair.
+        middle: how the second shape stands in the middle of a turn, by a rotation vector (rad);
+            None: level in every other turn and random in the rest.
+    """
+
+    case: Case
+    middle: tuple[float, float, float] | None = None
+
+
+LYING = (np.pi / 2, 0.0, 0.0)
+TURNINGS = {
+    "plane-box": Turning(Case("plane", "box")),
+    "plane-cylinder lying": Turning(Case("plane", "cylinder"), LYING),
+    "plane-cylinder standing": Turning(Case("plane", "cylinder"), (0.0, 0.0, 0.0)),
+    "capsule-box": Turning(Case("capsule", "box")),
+    "box-box": Turning(Case("box", "box")),
+    "box-mesh": Turning(Case("box", "tetrahedron")),
+    "mesh-mesh": Turning(Case("tetrahedron", "prism")),
+    "hfield-box": Turning(Case("hfield", "box")),
+}
+
+
+def turns(turning: Turning, count: int, steps: int, seed: int = 0) -> Iterator[Poses]:
+    """The `steps` + 1 poses of each of `count` turns."""
+    rng = np.random.default_rng(seed)
+    for k in range(count):
+        if turning.middle is not None:
+            middle = Rotation.from_rotvec(turning.middle)
+        else:
+            middle = Rotation.random(random_state=rng) if k % 2 else Rotation.identity()
+        axis = rng.normal(size=3)
+        axis /= np.linalg.norm(axis)
+        # a turn does not pass the pose in its middle exactly, nor at a step
+        off = Rotation.from_rotvec(0.02 * rng.normal(size=3))
+        aside = rng.uniform(-0.03, 0.03, 2)
+        yield _turn(turning.case, off * middle, axis, aside, steps)
+
+
+def _turn(
+    case: Case, middle: Rotation, axis: np.ndarray, aside: np.ndarray, steps: int
+) -> Poses:
+    half = np.radians(ANGLE) / 2
+
+    def poses(angle: np.ndarray, height: np.ndarray) -> Poses:
+        n = len(angle)
+        mat = np.broadcast_to(np.eye(3), (n, 2, 3, 3)).copy()
+        mat[:, 1] = (Rotation.from_rotvec(angle[:, None] * axis) * middle).as_matrix()
+        pos = np.zeros((n, 2, 3))
+        pos[:, 1] = np.column_stack([np.broadcast_to(aside, (n, 2)), height])
+        return Poses(pos, mat, np.broadcast_to(sizes(case), (n, 2, 3)).copy())
+
+    knots = np.linspace(-half, half, KNOTS)
+    low, high = np.zeros(KNOTS), np.full(KNOTS, 0.5)
+    for _ in range(30):
+        height = 0.5 * (low + high)
+        deep = exact_distance(case, poses(knots, height)) < -DEPTH
+        low, high = np.where(deep, height, low), np.where(deep, high, height)
+    angle = np.linspace(-half, half, steps + 1)
+    return poses(angle, CubicSpline(knots, 0.5 * (low + high))(angle))
+
+
+def felt(hit: Hit, center: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 6"]:
+    """m: force and moment over `LENGTH` of springs of unit stiffness; see the module."""
+    depth = hit.weight * np.maximum(-hit.dist, 0.0)
+    normal = hit.frame[:, :, 0]
+    moment = np.cross(hit.pos - center[:, None], normal) / LENGTH
+    return np.sum(depth[..., None] * np.concatenate([normal, moment], axis=2), axis=1)
+
+
+def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndarray]:
+    """A function of poses: the acceleration (n, 6) of the second shape at rest, m/s^2.
+
+    It has a mass of 1 kg and is turned as if its radius of gyration were `LENGTH`.
+    """
+    m = softsim.put_model(_movable(case))
+    d = softsim.make_data(m)
+
+    def acceleration(qpos: jax.Array) -> jax.Array:
+        return softsim.forward(m, d.replace(qpos=qpos), softening).qacc
+
+    run = jax.jit(jax.vmap(acceleration))
+
+    def at(poses: Poses) -> np.ndarray:
+        quat = Rotation.from_matrix(poses.mat[:, 1]).as_quat(scalar_first=True)
+        found = np.asarray(run(jnp.asarray(np.concatenate([poses.pos[:, 1], quat], axis=1))))
+        return found * np.repeat([1.0, LENGTH], 3)
+
+    return at
+
+
+def _movable(case: Case):
+    import mujoco
+
+    from softsim.testing.contact_cases import ASSETS
+
+    first, second = SHAPES[case.first].xml, SHAPES[case.second].xml
+    inertia = " ".join([str(LENGTH**2)] * 3)
+    return mujoco.MjModel.from_xml_string(f"""<mujoco><option gravity="0 0 0"/>
+      <asset>{ASSETS}</asset><worldbody><geom {first}/><body><freejoint/>
+      <inertial pos="0 0 0" mass="1" diaginertia="{inertia}"/><geom {second}/></body>
+      </worldbody></mujoco>""")
+
+
+def roughness(path: Float[np.ndarray, "n k"]) -> tuple[float, float]:
+    """Total variation of a path's slope per step, and its steepest step, in the path's unit."""
+    steps = np.diff(path, axis=0)
+    variation = np.linalg.norm(np.diff(steps, axis=0), axis=1).sum()
+    return float(variation), float(np.linalg.norm(steps, axis=1).max())
