@@ -8,7 +8,17 @@ import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts, face_contacts
 from softsim.collision.contract import Convex, Hit, pair
 from softsim.collision.convex import settled
-from softsim.collision.manifold import EDGE, at_least, first_max, pick, ruled_out, soft_index
+from softsim.collision.manifold import (
+    BLUNT,
+    EDGE,
+    at_least,
+    first_max,
+    no_deeper,
+    pick,
+    ruled_out,
+    soft_index,
+    soft_max,
+)
 from softsim.collision.numerics import frame, soft, unit, width
 from softsim.collision.polygon import inradius, smaller
 from softsim.collision.separating import Point, blend, extent, gap, placed, separation
@@ -87,5 +97,6 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     faces = face_contacts(part, a, b, normal, a_refers, size, far)
     point = _at_point(part, faces, pick(best, gaps), apart.middle, far, size)
     dist, pos, weight = blend(part, faces, point, at_point, size)
+    dist = no_deeper(part, dist, soft_max(part, gaps, BLUNT * size), size)
     frames = jnp.broadcast_to(frame(part, box2.mat @ normal), (4, 3, 3))
     return Hit(dist, box2.pos + pos @ box2.mat.T, frames, weight * clear)

@@ -19,16 +19,16 @@ import softjax_ops as sj
 from softsim.collision.contract import Convex
 from softsim.collision.manifold import (
     at_least,
+    counted,
     decided,
     four_points,
     leading,
+    log_not,
     masked,
     pick,
     ruled_out,
-    saturate,
     soft_index,
     soft_max,
-    unique,
 )
 from softsim.collision.numerics import div, soft, unit, width
 from softsim.collision.polygon import clip_segment, real_sides, sides
@@ -88,6 +88,68 @@ def _clip(
     return ends.reshape(-1, 3), jnp.repeat(inside, 2)
 
 
+def _edges(face: Float[Array, "k 3"]) -> tuple[Float[Array, "k 3"], Float[Array, " k"]]:
+    """Unit vectors of the edges that end in each corner, and by how much the face turns there.
+
+    A corner that repeats the one before ends no edge and does not turn.
+    """
+    along, length = unit(face - jnp.roll(face, 1, axis=0), jnp.zeros(3, face.dtype))
+    real = length > 0
+    after = jnp.where(jnp.roll(real, -1)[:, None], jnp.roll(along, -1, axis=0), along[0])
+    return along, real * (1 - jnp.sum(along * after, axis=1))
+
+
+def _overlap(
+    part: Part,
+    reference: Float[Array, "k 3"],
+    reference_normal: Float[Array, "3"],
+    incident: Float[Array, "k 3"],
+    incident_normal: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> tuple[Float[Array, "n 3"], Float[Array, " n"], Float[Array, " n"]]:
+    """Corners of the overlap as `_clip`, how much each counts, and truth values.
+
+    These are corners of either face within the other, and crossings of two edges. Each counts by
+    how much the outline turns there, 1 - cos(angle): so a corner that is cut off goes over into the
+    two that replace it, and a crossing of edges in line is none.
+    """
+    cosine = reference_normal @ incident_normal
+    cosine = cosine + div(width(part, 0.5) ** 2, cosine)
+    rise = incident[0] @ incident_normal - reference @ incident_normal
+    shadow = reference + div(rise, jnp.broadcast_to(cosine, rise.shape))[:, None] * reference_normal
+    edge, turn = _edges(incident)
+    other, other_turn = _edges(shadow)
+
+    def ahead(points: Array, face: Array, along: Array, normal: Array) -> Float[Array, "k k"]:
+        """How far points are beyond the sides of a face, m; far behind a side without length."""
+        outward = jnp.cross(along, normal)
+        none = jnp.all(along == 0, axis=1)
+        return points @ outward.T - jnp.sum(face * outward, axis=1) - none * size
+
+    def across(end: Array, start: Array) -> Array:
+        """Truth value that two points are on different sides."""
+        one, two = (sj.greater(x, 0.0, **soft(part, size)) for x in (end, start))
+        return one * (1 - two) + two * (1 - one)
+
+    end = ahead(incident, shadow, other, reference_normal)
+    other_end = ahead(shadow, incident, edge, incident_normal)
+    within = jnp.prod(sj.less(end, 0.0, **soft(part, size)), axis=1)
+    other_within = jnp.prod(sj.less(other_end, 0.0, **soft(part, size)), axis=1)
+
+    start = jnp.roll(end, 1, axis=0)
+    way = end - start
+    t = jnp.clip(-start * way / (way**2 + (1e-3 * size) ** 2), 0.0, 1.0)
+    begin = jnp.roll(incident, 1, axis=0)[:, None]
+    crossing = begin + t[..., None] * (incident[:, None] - begin)
+    crosses = across(end, start) * across(other_end, jnp.roll(other_end, 1, axis=0)).T
+    crosses = crosses * (turn > 0)[:, None] * (other_turn > 0)
+    angle = 1 + edge @ other.T  # seen from one side, the outlines run in opposite directions
+
+    points = jnp.concatenate([incident, shadow, crossing.reshape(-1, 3)])
+    inside = jnp.concatenate([within, other_within, crosses.ravel()])
+    return points, jnp.concatenate([turn, other_turn, angle.ravel()]), inside
+
+
 def _padded(face: Float[Array, "f k 3"], count: int) -> Float[Array, "f m 3"]:
     return jnp.pad(face, ((0, 0), (0, count - face.shape[1]), (0, 0)), "edge")
 
@@ -128,17 +190,25 @@ def face_contacts(
         (ref, ref_normal), incident = jax.tree.map(
             lambda x, y: jnp.where(role == 0, x, y), (one, two), (two, one)
         )
-        points, inside = _clip(part, ref, ref_normal, incident[0], incident[1], size, filled)
+        if part.mode == "hard":
+            points, inside = _clip(part, ref, ref_normal, *incident, size, filled)
+            share = jnp.ones_like(inside)
+        else:
+            points, share, inside = _overlap(part, ref, ref_normal, *incident, size)
         upward, _ = unit(ref_normal, normal)
         depth = (ref[0] - points) @ upward
         deepest = soft_max(part, depth - far * ruled_out(inside), size)
         bound = TOUCHING - sj.relu(TOUCHING - deepest, **soft(part, size))
         near = inside * at_least(part, depth, bound, size)
-        return points + depth[:, None] * upward, depth, near, ref_normal * (1 - 2 * role)
+        return points + depth[:, None] * upward, depth, near, share, ref_normal * (1 - 2 * role)
 
-    points, depth, near, facing = jax.vmap(candidates)(role, i, j)
-    member = (saturate(2.5 * lead)[:, None] * near).ravel()
+    points, depth, near, share, facing = jax.vmap(candidates)(role, i, j)
+    near = lead[:, None] * near
     points = points.reshape(-1, 3)
-    index = four_points(part, points, member, lead @ facing, size)
-    there = decided(2 * pick(index, member))
-    return FaceContacts(-pick(index, depth.ravel()), pick(index, points), there, unique(index))
+    index = four_points(part, points, (near * share).ravel(), lead @ facing, size)
+    there = decided(2 * (1 - jnp.exp(jnp.sum(log_not(near)))))
+    if part.mode == "hard":
+        there = pick(index, near.ravel())
+    there = jnp.broadcast_to(there, (4,))
+    alone = counted(part, index)
+    return FaceContacts(-pick(index, depth.ravel()), pick(index, points), there, alone)

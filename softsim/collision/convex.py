@@ -6,13 +6,15 @@ from mujoco.mjx import GeomType
 
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.manifold import (
+    BLUNT,
     at_least,
+    counted,
     four_points,
     masked,
+    no_deeper,
     pick,
     saturate,
     soft_max,
-    unique,
     within_skin,
 )
 from softsim.collision.numerics import frame, unit
@@ -23,26 +25,26 @@ from softsim.softening import Part
 @pair(GeomType.PLANE, GeomType.BOX, ncon=4)
 @pair(GeomType.PLANE, GeomType.MESH, ncon=4)
 def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
-    """Four contacts, at vertices among the deepest that span the largest area.
+    """Four contacts for the vertices among the deepest.
 
-    MJX's candidates are the vertices below the plane and within a skin of the deepest one. Soft,
-    the skin is wider by a width of the shape and the deepest vertex is a candidate above the plane
-    too. With fewer than four candidates the other contacts repeat them, with weight 0.
+    MJX's candidates are the vertices below the plane and within a skin of the deepest one; with
+    fewer than four the other contacts repeat them, with weight 0. Soft, the skin is wider by a
+    width of the shape and the deepest vertex is a candidate above the plane too.
     """
     size = inradius(convex)
     n = convex.mat.T @ plane.mat[:, 2]
     depth = (convex.mat.T @ (plane.pos - convex.pos) - convex.vert) @ n
     real = convex.real("vert")
-    deepest = soft_max(part, depth, size, real)
+    deepest = soft_max(part, depth, BLUNT * size, real)
     skin = within_skin(part, deepest, size)
     member = masked(at_least(part, depth, deepest - skin, 2 * size), real)
     index = four_points(part, convex.vert, member, n, size)
 
-    dist = -pick(index, depth)
+    dist = no_deeper(part, -pick(index, depth), -deepest, size)
     normal = plane.mat[:, 2]
     pos = convex.pos + pick(index, convex.vert) @ convex.mat.T - 0.5 * dist[:, None] * normal
     frames = jnp.broadcast_to(frame(part, normal), (4, 3, 3))
-    return Hit(dist, pos, frames, unique(index))
+    return Hit(dist, pos, frames, counted(part, index))
 
 
 def sphere_near(

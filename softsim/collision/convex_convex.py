@@ -18,11 +18,13 @@ from softsim.collision.clipping import CANDIDATES, FaceContacts, face_contacts
 from softsim.collision.contract import Convex, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.manifold import (
+    BLUNT,
     EDGE,
     at_least,
     decided,
     first_max,
     leading,
+    no_deeper,
     pick,
     ruled_out,
     soft_index,
@@ -132,7 +134,8 @@ def convex_near(
     axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis])
     gaps = separation(part, a, b, axes[:-1], size)
     real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(1, bool)])
-    best = first_max(part, jnp.append(gaps, apart.separation), size, real)
+    gaps = jnp.append(gaps, apart.separation)
+    best = first_max(part, gaps, size, real)
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
@@ -145,12 +148,16 @@ def convex_near(
 
     take = at_edges
     point = Point(
-        take * edges.point.dist + (1 - take) * pick(best, jnp.append(gaps, apart.separation)),
+        take * edges.point.dist + (1 - take) * pick(best, gaps),
         take * edges.point.pos + (1 - take) * apart.middle,
         jnp.maximum(take, at_closest),
     )
     at_point = 1 - (1 - at_edges) * (1 - at_closest)
     dist, pos, weight = blend(part, faces, point, at_point, size)
+    least = soft_max(
+        part, jnp.append(gaps, take * edges.point.dist + (1 - take) * gaps[-1]), BLUNT * size
+    )
+    dist = no_deeper(part, dist, least, size)
     mean = take * edges.normal + (1 - take) * mean
     normal, clear = settled(mean)
     normal = two.mat @ normal * (-1.0 if swapped else 1.0)

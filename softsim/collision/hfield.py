@@ -21,14 +21,16 @@ from softsim.collision.contract import Convex, Geom, HField, Hit, pair
 from softsim.collision.convex import settled, sphere_near
 from softsim.collision.convex_convex import convex_near
 from softsim.collision.manifold import (
+    BLUNT,
     at_least,
+    counted,
     decided,
     four_points,
+    no_deeper,
     pick,
     ruled_out,
     saturate,
     soft_max,
-    unique,
     within_skin,
 )
 from softsim.collision.numerics import frame, soft, unit
@@ -140,15 +142,16 @@ def _collide(
         weight.ravel(),
     )
     far = 4 * jnp.sqrt(jnp.sum(depth**2))
-    deepest = soft_max(part, depth - far * ruled_out(weight), size)
+    deepest = soft_max(part, depth - far * ruled_out(weight), BLUNT * size)
     skin = within_skin(part, deepest, size)
     member = weight * at_least(part, depth, deepest - skin, 2 * size)
     index = four_points(part, pos, member, jnp.mean(normal, axis=0), size)
 
     normal, clear = settled(pick(index, normal) @ field.mat.T)
     frames = jax.vmap(lambda n: frame(part, n))(normal)
-    there = decided(2 * pick(index, weight)) * unique(index) * clear
-    return Hit(-pick(index, depth), field.pos + pick(index, pos) @ field.mat.T, frames, there)
+    there = decided(2 * pick(index, weight)) * counted(part, index) * clear
+    dist = no_deeper(part, -pick(index, depth), -deepest, size)
+    return Hit(dist, field.pos + pick(index, pos) @ field.mat.T, frames, there)
 
 
 def _bounding(part: Part, half: Float[Array, "3"]) -> Float[Array, ""]:

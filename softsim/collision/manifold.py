@@ -1,22 +1,19 @@
-"""Which points of two touching surfaces become contacts: the four that span the largest area.
+"""Which points of two touching surfaces become contacts: four that stand for all that touch.
 
-The choice is a chain, as in MJX: a the first point of the touching ones, b the one furthest from
-a, c the one furthest from the line ab, d the one furthest from the lines ac and bc. Each is a soft
-index, a distribution over the points; the contact is the expectation of point and distance.
+Hard, the choice is MJX's chain: a the first point of the touching ones, b the one furthest from a,
+c the one furthest from the line ab, d the one furthest from the lines ac and bc.
 
-Equal scores are the common case: seen from one corner of a square, c and d are equally far. A plain
-soft argmax would return their mean and the support area would collapse. So ties go to the first
-point, soft and hard. With a truth value m_i in [0, 1] for "point i is among the best", the first
-of the best is
+Soft, no point is chosen. The four contacts have the mean and the second moment of all touching
+points, so that springs at the four feel the same force and moment as springs at all of them would,
+however the body tilts. With the share w_i of point x_i, the mean m and the covariance C in the
+plane, the contacts are m + C^(1/2) u_k for the corners u_k of the square (+-1, +-1): of a rectangle
+along the tangents its own corners, of an edge its ends, of a single point that point, four times.
+As an index over the points that is
 
-    w_i = m_i (1 - m_1) ... (1 - m_(i-1)),
+    w_i (1 + (x_i - m)' C^(-1/2) u_k),
 
-which is smooth in every m, and the hard first index where m is 0 or 1. Soft, all
-within two widths of the largest score are best, so that a tie is far from any change of m.
-
-A later choice depends on the earlier points themselves, never on their mean: it is made for each of
-the likeliest earlier ones, and the mean taken over the outcomes. A mean that moves would carry the
-next choice through its whole switch on a fraction of the way, steeper from link to link.
+linear in whatever is known at the points. A polygon's contacts may be outside of it (a square's, at
+45 degrees to the tangents, by 40 % of its half-length), but span about its area.
 """
 
 import jax
@@ -25,24 +22,21 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 import softjax_ops as sj
-from softsim.collision.numerics import div, soft, width
+from softsim.collision.numerics import frame, soft, width
 from softsim.softening import Part
 
 PLATEAU, EDGE = 2.0, 0.4
 """Length of a plateau and of the switch at its end, relative to the width of a plain switch."""
 
-SHARP, WIDE = 0.25, 1.0
-"""Width of the switch between two points, relative to the largest distance.
+NARROW = 0.05
+"""Of the shapes' size: patches narrower than this are lines or points."""
 
-Of a long rectangle the opposite corner is hardly further than the next one: b needs a sharp switch.
-The distances that choose c and d are areas, at most half as large for other corners of any
-parallelogram: wide switches keep the chain from getting steeper link by link.
-"""
+BLUNT = 0.02
+"""Of the width of a switch: by how much the deepest point of a shape is rounded off."""
 
 NONE = 1e-9
 
-BRANCHES = 2
-"""Points per choice in soft modes for which the following choices are made."""
+CORNERS = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
 
 
 def soft_index(
@@ -155,13 +149,6 @@ def first_max(
     return first(masked(best, real))
 
 
-def peak(x: Float[Array, " n"]) -> Float[Array, ""]:
-    """Smooth maximum of non-negative x that needs no scale: sum x^5 / sum x^4."""
-    largest = jax.lax.stop_gradient(jnp.max(x))
-    r = div(x, jnp.broadcast_to(largest, x.shape))
-    return largest * div(jnp.sum(r**5), jnp.sum(r**4))
-
-
 def leading(
     part: Part, index: Float[Array, " n"], count: int
 ) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
@@ -188,55 +175,73 @@ def four_points(
     normal: Float[Array, "3"],
     size: Float[Array, ""],
 ) -> Float[Array, "4 n"]:
-    """Soft indices of the four members that span about the largest area (see the module).
+    """Indices of four contacts that stand for the members; each sums to 1 (see the module).
 
     Args:
         part: settings of the collision part.
         points: m, in any one frame.
         member: truth values, which points touch.
-        normal: unit, of the plane in which the area is measured.
-        size: m, of the shapes; points closer than a width count as one.
+        normal: of the plane in which the points are seen.
+        size: m, of the shapes.
     """
-    if part.mode == "hard":  # a hard choice has no derivative, which XLA would find out slowly
-        points, member, normal, size = jax.lax.stop_gradient((points, member, normal, size))
-    tiny = (1e-6 * size + width(part, 2 * size)) ** 2
+    if part.mode == "hard":  # a choice has no derivative, which XLA would find out slowly
+        return _furthest(*jax.lax.stop_gradient((points, member, normal, size)))
+    _, t1, t2 = frame(part, normal)
+    share = member / jnp.maximum(jnp.sum(member), NONE)
+    x = jnp.matmul(points, jnp.stack([t1, t2], axis=1), precision="highest")
+    x = x - share @ x
+    narrow = (NARROW * size) ** 2 * jnp.eye(2, dtype=x.dtype)
+    root = _inverse_root(jnp.matmul(x.T * share, x, precision="highest") + narrow)
+    return share * (1 + jnp.asarray(CORNERS, x.dtype) @ root @ x.T)
 
-    def furthest(distance: Float[Array, " n"], share: float) -> Float[Array, " n"]:
-        """Of the members; where they are no distance away, a."""
-        inside = distance * member
-        index = first_max(part, inside, share * (peak(inside) + NONE * tiny))
-        away = 1 - jnp.exp(jnp.sum(log_not(member * saturate(distance / tiny - 1))))
-        return away * index + (1 - away) * a
+
+def _inverse_root(m: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
+    """m^(-1/2) of a positive definite matrix, by Cayley and Hamilton."""
+    trace, root = m[0, 0] + m[1, 1], jnp.sqrt(m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0])
+    return ((trace + root) * jnp.eye(2, dtype=m.dtype) - m) / (root * jnp.sqrt(trace + 2 * root))
+
+
+def _furthest(
+    points: Float[Array, "n 3"],
+    member: Float[Array, " n"],
+    normal: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> Float[Array, "4 n"]:
+    """MJX's four points; one that is no distance away is the first again."""
 
     def from_line(p: Float[Array, "3"], q: Float[Array, "3"]) -> Float[Array, " n"]:
-        scale = jnp.sum((p - q) ** 2) + tiny
-        return sj.abs((points - p) @ jnp.cross(normal, p - q), **soft(part, scale))
+        return jnp.abs((points - p) @ jnp.cross(normal, p - q))
 
-    def likely(index: Float[Array, " n"]) -> tuple[Float[Array, "k 3"], Float[Array, " k"]]:
-        place, lead = leading(part, index, BRANCHES)
-        share = lead**2  # C1 where the last one is overtaken
-        return points[place], share / jnp.maximum(jnp.sum(share), NONE)
+    def chosen(distance: Float[Array, " n"], a: Int[Array, ""]) -> Int[Array, ""]:
+        distance = distance * member
+        return jnp.where(jnp.max(distance) > (1e-6 * size) ** 2, jnp.argmax(distance), a)
 
-    def second(p: Float[Array, "3"]) -> Float[Array, "3 n"]:
-        b = furthest(jnp.sum((points - p) ** 2, axis=1), SHARP)
-        ends, chance = likely(b)
-        return jnp.vstack([b[None], pick(chance, jax.vmap(lambda q: third(p, q))(ends))])
-
-    def third(p: Float[Array, "3"], q: Float[Array, "3"]) -> Float[Array, "2 n"]:
-        c = furthest(from_line(p, q), WIDE)
-        ends, chance = likely(c)
-        return jnp.stack([c, pick(chance, jax.vmap(lambda r: fourth(p, q, r))(ends))])
-
-    def fourth(p: Float[Array, "3"], q: Float[Array, "3"], r: Float[Array, "3"]):
-        return furthest(from_line(q, r) + from_line(p, r), WIDE)
-
-    # a outlives the other points when the touching face changes: they are in place when a moves
-    a = first(1 - (1 - member) ** 4)
-    ends, chance = likely(a)
-    return jnp.vstack([a[None], pick(chance, jax.vmap(second)(ends))])
+    a = jnp.argmax(member)
+    p = points[a]
+    b = chosen(jnp.sum((points - p) ** 2, axis=1), a)
+    c = chosen(from_line(p, points[b]), a)
+    d = chosen(from_line(points[b], points[c]) + from_line(p, points[c]), a)
+    return jax.nn.one_hot(jnp.stack([a, b, c, d]), len(points), dtype=points.dtype)
 
 
 def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:
-    """Truth value for each soft index that no earlier one is the same."""
-    same = index @ index.T
-    return jnp.prod(1 - jnp.tril(same, -1), axis=1)
+    """Truth value for each index that no earlier one is the same."""
+    same = jnp.tril(jnp.matmul(index, index.T, precision="highest") > 0.5, -1)
+    return 1.0 - jnp.any(same, axis=1)
+
+
+def counted(part: Part, index: Float[Array, "k n"]) -> Float[Array, " k"]:
+    """Weights of contacts: hard, those that repeat an earlier one do not count; soft, all do.
+
+    All soft contacts together are as stiff as four, also where they coincide.
+    """
+    return unique(index) if part.mode == "hard" else jnp.ones_like(index[:, 0])
+
+
+def no_deeper(
+    part: Part, dist: Float[Array, "*s"], least: Float[Array, ""], size: Float[Array, ""]
+) -> Float[Array, "*s"]:
+    """Soft maximum of distances and the least one of the shapes, m; hard they are as they were."""
+    if part.mode == "hard":
+        return dist
+    return least + sj.relu(dist - least, **soft(part, BLUNT * size))

@@ -14,7 +14,7 @@ from mujoco.mjx import GeomType
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, OnPlane, pair
-from softsim.collision.manifold import first_max, pick, unique
+from softsim.collision.manifold import counted, first_max, pick
 from softsim.collision.numerics import frame, frame_along, soft, unit, width
 from softsim.collision.polygon import inradius
 from softsim.softening import Part
@@ -98,7 +98,7 @@ def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
     corners = jax.nn.one_hot(corner, len(convex.vert), dtype=n.dtype)
     index = jnp.tensordot(chance, corners, axes=2, precision="highest")
     flat = _touch(plane, convex.pos + pick(index, convex.vert) @ convex.mat.T, frame(part, n))
-    return replace(flat, weight=unique(index))
+    return replace(flat, weight=counted(part, index))
 
 
 @pair(GeomType.PLANE, GeomType.ELLIPSOID, ncon=1)

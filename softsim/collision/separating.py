@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 import softjax_ops as sj
 from softsim.collision.clipping import FaceContacts
 from softsim.collision.contract import Convex
-from softsim.collision.manifold import EDGE, at_least, decided, masked, ruled_out, soft_max
+from softsim.collision.manifold import BLUNT, EDGE, at_least, decided, masked, ruled_out, soft_max
 from softsim.collision.numerics import soft, unit, width
 from softsim.softening import Part
 
@@ -56,8 +56,8 @@ def separation(
     """How far b is in front of a along each axis, m; negative: overlap."""
     on_a = jnp.matmul(axes, a.vert.T, precision="highest")
     on_b = jnp.matmul(axes, b.vert.T, precision="highest")
-    least = -soft_max(part, -on_b, size, b.real("vert"))
-    return least - soft_max(part, on_a, size, a.real("vert"))
+    least = -soft_max(part, -on_b, BLUNT * size, b.real("vert"))
+    return least - soft_max(part, on_a, BLUNT * size, a.real("vert"))
 
 
 class Gap(eqx.Module):
@@ -122,7 +122,7 @@ def blend(
     at_point = decided(1 - (1 - at_point) * (1 - beside * apart))
     on_face = (1 - at_point) * faces.there
     found = on_face[0] + at_point * point.there
-    weight = on_face.at[0].set(jnp.maximum(found, float(part.mode != "hard")))
+    weight = on_face.at[0].set(found) if part.mode == "hard" else jnp.ones_like(on_face)
     dist = on_face * faces.dist + (1 - on_face) * point.dist
     pos = on_face[:, None] * faces.pos + (1 - on_face)[:, None] * point.pos
     return dist, pos, weight

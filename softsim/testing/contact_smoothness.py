@@ -19,9 +19,8 @@ from scipy.spatial.transform import Rotation
 
 import softsim
 from softsim.collision import Hit
-from softsim.softening import Part, Softening
-from softsim.testing.contact_cases import SHAPES, Case, Poses, exact_distance, model, sizes
-from softsim.testing.contact_checks import contacts_of
+from softsim.softening import Softening
+from softsim.testing.contact_cases import SHAPES, Case, Poses, exact_distance, sizes
 
 ANGLE = 60.0  # degrees
 DEPTH = 0.005  # m
@@ -36,11 +35,13 @@ class Turning:
     Attributes:
         case: the pair.
         middle: how the second shape stands in the middle of a turn, by a rotation vector (rad);
-            None: level in every other turn and random in the rest.
+            None: level in every other turn, at random in the rest.
+        first_turns: whether the first shape is turned at random, too, where the second is.
     """
 
     case: Case
     middle: tuple[float, float, float] | None = None
+    first_turns: bool = False
 
 
 LYING = (np.pi / 2, 0.0, 0.0)
@@ -48,10 +49,10 @@ TURNINGS = {
     "plane-box": Turning(Case("plane", "box")),
     "plane-cylinder lying": Turning(Case("plane", "cylinder"), LYING),
     "plane-cylinder standing": Turning(Case("plane", "cylinder"), (0.0, 0.0, 0.0)),
-    "capsule-box": Turning(Case("capsule", "box")),
-    "box-box": Turning(Case("box", "box")),
-    "box-mesh": Turning(Case("box", "tetrahedron")),
-    "mesh-mesh": Turning(Case("tetrahedron", "prism")),
+    "capsule-box": Turning(Case("capsule", "box"), first_turns=True),
+    "box-box": Turning(Case("box", "box"), first_turns=True),
+    "box-mesh": Turning(Case("box", "tetrahedron"), first_turns=True),
+    "mesh-mesh": Turning(Case("tetrahedron", "prism"), first_turns=True),
     "hfield-box": Turning(Case("hfield", "box")),
 }
 
@@ -69,17 +70,21 @@ def turns(turning: Turning, count: int, steps: int, seed: int = 0) -> Iterator[P
         # a turn does not pass the pose in its middle exactly, nor at a step
         off = Rotation.from_rotvec(0.02 * rng.normal(size=3))
         aside = rng.uniform(-0.03, 0.03, 2)
-        yield _turn(turning.case, off * middle, axis, aside, steps)
+        first = Rotation.identity()
+        if turning.first_turns and k % 2:
+            first = Rotation.random(random_state=rng)
+        yield _turn(turning.case, first, off * middle, axis, aside, steps)
 
 
 def _turn(
-    case: Case, middle: Rotation, axis: np.ndarray, aside: np.ndarray, steps: int
+    case: Case, first: Rotation, middle: Rotation, axis: np.ndarray, aside: np.ndarray, steps: int
 ) -> Poses:
     half = np.radians(ANGLE) / 2
 
     def poses(angle: np.ndarray, height: np.ndarray) -> Poses:
         n = len(angle)
         mat = np.broadcast_to(np.eye(3), (n, 2, 3, 3)).copy()
+        mat[:, 0] = first.as_matrix()
         mat[:, 1] = (Rotation.from_rotvec(angle[:, None] * axis) * middle).as_matrix()
         pos = np.zeros((n, 2, 3))
         pos[:, 1] = np.column_stack([np.broadcast_to(aside, (n, 2)), height])
