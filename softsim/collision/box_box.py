@@ -12,7 +12,6 @@ from softsim.collision.manifold import (
     BLUNT,
     EDGE,
     at_least,
-    first_max,
     no_deeper,
     pick,
     ruled_out,
@@ -86,10 +85,10 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     apart = gap(part, a, b, _project(part, size), size, rounds=10)
     axes, gaps = jnp.vstack([axes, apart.axis]), jnp.append(gaps, apart.separation)
 
-    best = first_max(part, gaps, size)
+    best = soft_index(part, gaps, size)
     mean = pick(best, axes)
     normal, clear = settled(mean)
-    cosine = axes[12:-1] @ pick(first_max(part, gaps[:12], size), axes[:12])
+    cosine = axes[12:-1] @ pick(soft_index(part, gaps[:12], size), axes[:12])
     oblique = 1 - at_least(part, cosine**2, PARALLEL**2)
     at_point = best[12:-1] @ oblique + best[-1]
 

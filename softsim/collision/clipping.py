@@ -18,7 +18,6 @@ from jaxtyping import Array, Float
 import softjax_ops as sj
 from softsim.collision.contract import Convex
 from softsim.collision.manifold import (
-    at_least,
     counted,
     decided,
     four_points,
@@ -199,16 +198,18 @@ def face_contacts(
         depth = (ref[0] - points) @ upward
         deepest = soft_max(part, depth - far * ruled_out(inside), size)
         bound = TOUCHING - sj.relu(TOUCHING - deepest, **soft(part, size))
-        near = inside * at_least(part, depth, bound, size)
-        return points + depth[:, None] * upward, depth, near, share, ref_normal * (1 - 2 * role)
+        near = inside * sj.greater_equal(depth, bound, **soft(part, size))
+        points = points + depth[:, None] * upward
+        return points, depth, share * near, ref_normal * (1 - 2 * role), inside
 
-    points, depth, near, share, facing = jax.vmap(candidates)(role, i, j)
-    near = lead[:, None] * near
+    points, depth, member, facing, inside = jax.vmap(candidates)(role, i, j)
+    member = (lead[:, None] * member).ravel()
     points = points.reshape(-1, 3)
-    index = four_points(part, points, (near * share).ravel(), lead @ facing, size)
-    there = decided(2 * (1 - jnp.exp(jnp.sum(log_not(near)))))
+    index = four_points(part, points, member, lead @ facing, size)
     if part.mode == "hard":
-        there = pick(index, near.ravel())
-    there = jnp.broadcast_to(there, (4,))
+        there = pick(index, member)
+    else:
+        found = 1 - jnp.exp(jnp.sum(log_not(lead[:, None] * inside)))
+        there = jnp.broadcast_to(decided(2 * found), (4,))
     alone = counted(part, index)
     return FaceContacts(-pick(index, depth.ravel()), pick(index, points), there, alone)

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
+import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.manifold import (
     BLUNT,
-    at_least,
     counted,
     four_points,
     masked,
@@ -17,7 +17,7 @@ from softsim.collision.manifold import (
     soft_max,
     within_skin,
 )
-from softsim.collision.numerics import frame, unit
+from softsim.collision.numerics import frame, soft, unit
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.softening import Part
 
@@ -37,7 +37,7 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     real = convex.real("vert")
     deepest = soft_max(part, depth, BLUNT * size, real)
     skin = within_skin(part, deepest, size)
-    member = masked(at_least(part, depth, deepest - skin, 2 * size), real)
+    member = masked(sj.greater_equal(depth, deepest - skin, **soft(part, size)), real)
     index = four_points(part, convex.vert, member, n, size)
 
     dist = no_deeper(part, -pick(index, depth), -deepest, size)

@@ -22,7 +22,6 @@ from softsim.collision.manifold import (
     EDGE,
     at_least,
     decided,
-    first_max,
     leading,
     no_deeper,
     pick,
@@ -135,7 +134,7 @@ def convex_near(
     gaps = separation(part, a, b, axes[:-1], size)
     real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(1, bool)])
     gaps = jnp.append(gaps, apart.separation)
-    best = first_max(part, gaps, size, real)
+    best = soft_index(part, gaps, size, real)
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
