@@ -137,11 +137,12 @@ def _overlap(
 
     start = jnp.roll(end, 1, axis=0)
     way = end - start
-    t = jnp.clip(-start * way / (way**2 + (1e-3 * size) ** 2), 0.0, 1.0)
+    oblique = way**2 / (way**2 + width(part, size) ** 2)  # parallel edges cross nowhere
+    t = jnp.clip(0.5 - 0.5 * oblique * (end + start) / jnp.where(way == 0, 1.0, way), 0.0, 1.0)
     begin = jnp.roll(incident, 1, axis=0)[:, None]
     crossing = begin + t[..., None] * (incident[:, None] - begin)
     crosses = across(end, start) * across(other_end, jnp.roll(other_end, 1, axis=0)).T
-    crosses = crosses * (turn > 0)[:, None] * (other_turn > 0)
+    crosses = crosses * oblique * (turn > 0)[:, None] * (other_turn > 0)
     angle = 1 + edge @ other.T  # seen from one side, the outlines run in opposite directions
 
     points = jnp.concatenate([incident, shadow, crossing.reshape(-1, 3)])

@@ -20,6 +20,8 @@ from softsim.collision.convex import settled
 from softsim.collision.manifold import (
     BLUNT,
     EDGE,
+    NONE,
+    PLATEAU,
     at_least,
     decided,
     leading,
@@ -129,35 +131,37 @@ def convex_near(
     a = placed(one, two.mat.T @ (one.pos - two.pos), two.mat.T @ one.mat)
     b = placed(two, jnp.zeros_like(two.pos), jnp.eye(3, dtype=two.mat.dtype))
 
+    soft_mode, far = part.mode != "hard", extent(a, b)
     apart = gap(part, a, b, lambda c, p: _project(part, c, p, size), size, rounds=3)
-    axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis])
-    gaps = separation(part, a, b, axes[:-1], size)
-    real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(1, bool)])
-    gaps = jnp.append(gaps, apart.separation)
+    edges = nearest_edges(part, a, b, size)
+    later = width(part, PLATEAU * size) if soft_mode else 2 * far
+    on_edges = edges.point.dist - far * ruled_out(edges.point.there) - later
+    axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis, edges.normal])
+    gaps = separation(part, a, b, axes[:-2], size)
+    gaps = jnp.append(gaps, jnp.stack([apart.separation, on_edges]))
+    real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(2, bool)])
     best = soft_index(part, gaps, size, real)
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
-    faces = face_contacts(part, a, b, normal, a_refers, size, extent(a, b))
-    edges = nearest_edges(part, a, b, size)
-    nearest = at_least(part, edges.point.dist, apart.separation, size)
-    at_edges = decided(nearest * _prefers_edges(part, faces, edges.point, size))
-    at_closest = decided(best[-1])
-
-    take = at_edges
+    faces = face_contacts(part, a, b, normal, a_refers, size, far)
+    at_edges, at_closest = best[-1], best[-2]
+    if not soft_mode:  # MJX looks at the edges after the faces
+        nearest = at_least(part, edges.point.dist, apart.separation, size)
+        at_edges = nearest * _prefers_edges(part, faces, edges.point, size)
+        at_closest = at_closest * (1 - at_edges)
+        mean = at_edges * edges.normal + (1 - at_edges) * mean
+    least = soft_max(part, gaps.at[-1].add(later * soft_mode), BLUNT * size, real)
+    at_point = at_edges + at_closest
+    share = at_edges / jnp.maximum(at_point, NONE)
     point = Point(
-        take * edges.point.dist + (1 - take) * pick(best, gaps),
-        take * edges.point.pos + (1 - take) * apart.middle,
-        jnp.maximum(take, at_closest),
+        at_edges * edges.point.dist + (1 - at_edges) * least,
+        share * edges.point.pos + (1 - share) * apart.middle,
+        at_point,
     )
-    at_point = 1 - (1 - at_edges) * (1 - at_closest)
     dist, pos, weight = blend(part, faces, point, at_point, size)
-    least = soft_max(
-        part, jnp.append(gaps, take * edges.point.dist + (1 - take) * gaps[-1]), BLUNT * size
-    )
     dist = no_deeper(part, dist, least, size)
-    mean = take * edges.normal + (1 - take) * mean
     normal, clear = settled(mean)
     normal = two.mat @ normal * (-1.0 if swapped else 1.0)
     return dist, two.pos + pos @ two.mat.T, normal, weight * clear
