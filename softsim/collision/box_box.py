@@ -92,10 +92,11 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     oblique = 1 - at_least(part, cosine**2, PARALLEL**2)
     at_point = best[12:-1] @ oblique + best[-1]
 
+    least = soft_max(part, gaps, BLUNT * size)
     a_refers = jnp.sum(best[::2])
-    faces = face_contacts(part, a, b, normal, a_refers, size, far)
+    faces = face_contacts(part, a, b, normal, a_refers, least, size, far)
     point = _at_point(part, faces, pick(best, gaps), apart.middle, far, size)
     dist, pos, weight = blend(part, faces, point, at_point, size)
-    dist = no_deeper(part, dist, soft_max(part, gaps, BLUNT * size), size)
+    dist = no_deeper(part, dist, least, size)
     frames = jnp.broadcast_to(frame(part, box2.mat @ normal), (4, 3, 3))
     return Hit(dist, box2.pos + pos @ box2.mat.T, frames, weight * clear)

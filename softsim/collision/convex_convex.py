@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from mujoco.mjx import GeomType
 
 import softjax_ops as sj
-from softsim.collision.clipping import CANDIDATES, FaceContacts, face_contacts
+from softsim.collision.clipping import face_contacts
 from softsim.collision.contract import Convex, Hit, pair
 from softsim.collision.convex import settled
 from softsim.collision.manifold import (
@@ -32,6 +32,7 @@ from softsim.collision.manifold import (
     soft_max,
 )
 from softsim.collision.numerics import frame, norm, soft, unit, width
+from softsim.collision.patch import PAIRS, FaceContacts
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.collision.segment import closest_of_segments
 from softsim.collision.separating import Point, blend, extent, gap, placed, separation
@@ -95,7 +96,7 @@ def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> E
     there = _all(b, "edge")[:, None] & _all(a, "edge")
     score = separated.ravel() - extent(a, b) * ruled_out(real)
     index = soft_index(part, score, size, there.ravel())
-    place, lead = leading(part, index, CANDIDATES)
+    place, lead = leading(part, index, PAIRS)
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
     on_a, on_b = jax.vmap(lambda p, q: closest_of_segments(part, *p, *q))(of_a[i], of_b[j])
@@ -144,15 +145,15 @@ def convex_near(
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
+    least = soft_max(part, gaps.at[-1].add(later * soft_mode), BLUNT * size, real)
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
-    faces = face_contacts(part, a, b, normal, a_refers, size, far)
+    faces = face_contacts(part, a, b, normal, a_refers, least, size, far)
     at_edges, at_closest = best[-1], best[-2]
     if not soft_mode:  # MJX looks at the edges after the faces
         nearest = at_least(part, edges.point.dist, apart.separation, size)
         at_edges = nearest * _prefers_edges(part, faces, edges.point, size)
         at_closest = at_closest * (1 - at_edges)
         mean = at_edges * edges.normal + (1 - at_edges) * mean
-    least = soft_max(part, gaps.at[-1].add(later * soft_mode), BLUNT * size, real)
     at_point = at_edges + at_closest
     share = at_edges / jnp.maximum(at_point, NONE)
     point = Point(

@@ -17,7 +17,7 @@ from mujoco.mjx import GeomType
 
 import softjax_ops as sj
 from softsim.collision import signed_distance as sd
-from softsim.collision.clipping import FaceContacts, face_contacts
+from softsim.collision.clipping import face_contacts
 from softsim.collision.closest import closest_points
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
@@ -25,6 +25,7 @@ from softsim.collision.implicit import minimiser
 from softsim.collision.manifold import pick, soft_index, soft_max
 from softsim.collision.minkowski import as_sum
 from softsim.collision.numerics import frame, norm, soft, unit, width
+from softsim.collision.patch import FaceContacts
 from softsim.collision.polygon import inradius, smaller
 from softsim.collision.separating import Point, blend, placed
 from softsim.softening import Part
@@ -165,10 +166,14 @@ def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
 
     far = 4 * (norm(one.pos) + jnp.sum(cylinder.size[:2]) + jnp.max(norm(two.vert)))
     zero = jnp.zeros((), normal.dtype)
-    faces = face_contacts(part, _features(part, one, normal), two, normal, zero, size, far)
+    faces = face_contacts(
+        part, _features(part, one, normal), two, normal, zero, near.dist, size, far
+    )
     facing = soft_index(part, -two.face_normal @ normal, real=two.real("face"))
     ahead = -pick(facing, two.face_normal)
-    middle = faces.pos - 0.5 * faces.dist[:, None] * ahead
+    middle = faces.pos
+    if part.mode == "hard":
+        middle = middle - 0.5 * faces.dist[:, None] * ahead
     faces = FaceContacts(faces.dist, middle, faces.there * faces.alone, faces.alone)
     point = Point(near.dist, near.pos, jnp.ones_like(near.dist))
     level = _level(part, one, two, normal) * faces.there[0]

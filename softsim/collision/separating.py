@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import softjax_ops as sj
-from softsim.collision.clipping import FaceContacts
 from softsim.collision.contract import Convex
 from softsim.collision.manifold import BLUNT, EDGE, at_least, decided, masked, ruled_out, soft_max
 from softsim.collision.numerics import soft, unit, width
+from softsim.collision.patch import FaceContacts
 from softsim.softening import Part
 
 
