@@ -241,7 +241,11 @@ def counted(part: Part, index: Float[Array, "k n"]) -> Float[Array, " k"]:
 def no_deeper(
     part: Part, dist: Float[Array, "*s"], least: Float[Array, ""], size: Float[Array, ""]
 ) -> Float[Array, "*s"]:
-    """Soft maximum of distances and the least one of the shapes, m; hard they are as they were."""
+    """Distances (m), none below the least one of the shapes; hard they are as they were.
+
+    Soft, by up to 5 rounded edges below, so that distances equal to the least one stay.
+    """
     if part.mode == "hard":
         return dist
+    least = least - 5 * BLUNT * width(part, size)
     return least + sj.relu(dist - least, **soft(part, BLUNT * size))
