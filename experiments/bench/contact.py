@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import jax
 
 from experiments import cli
+from experiments.bench.contact_smoothness import run
 from softsim.softening import Mode
 from softsim.testing import contact_checks as checks
 from softsim.testing.contact_cases import CASES, Case
@@ -49,6 +50,10 @@ class Args:
     """numbers have these precisions: float64, float32"""
     sweeps: int = 20
     """continuity is checked along this many sweeps"""
+    smoothness: bool = False
+    """measure instead how slowly contact varies while a body turns: see contact_smoothness.py"""
+    softness: float = 0.1
+    """softness of the soft contacts that --smoothness measures"""
     quick: bool = False
     """a tenth of the poses, float64 only, modes hard and smooth, 4 sweeps"""
 
@@ -62,6 +67,9 @@ class Args:
 
 def main(args: Args) -> None:
     """Measure the pairs and write the tables; rows are written as they come."""
+    if args.smoothness:
+        run(args.out, args.pairs, args.softness, args.quick, cli.provenance(args))
+        return
     if args.quick:
         args = dataclasses.replace(args, poses=100, modes=("hard", "smooth"), bits=(64,), sweeps=4)
     out = cli.open_folder(args.out)

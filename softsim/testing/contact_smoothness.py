@@ -2,9 +2,12 @@
 
 The second shape turns through `ANGLE` about a random axis while its centre moves along the line
 from the first shape so that the two overlap by about `DEPTH`: exactly so at `KNOTS` poses, on a
-cubic spline between them. So the path is smooth, and what is rough is the contact's doing. Felt is
-the sum over the contacts of weight times depth times (normal, moment about the centre over a
-length), in metres: the wrench of springs of one stiffness at the contacts.
+cubic spline between them. So the path is smooth, and what is rough is the contact's doing.
+
+Felt is the sum over the contacts of weight times depth times (normal, moment about the centre over
+a length), in metres: the wrench of springs of one stiffness at the contacts. A whole step's
+acceleration is felt through the solver. Of either path the total variation of the slope says how
+ragged it is, the largest change between neighbouring poses how steep. Soft is compared with hard.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,8 +22,9 @@ from scipy.spatial.transform import Rotation
 
 import softsim
 from softsim.collision import Hit
-from softsim.softening import Softening
-from softsim.testing.contact_cases import SHAPES, Case, Poses, exact_distance, sizes
+from softsim.softening import Part, Softening
+from softsim.testing.contact_cases import Case, Poses, exact_distance, mujoco_model, sizes
+from softsim.testing.contact_checks import contacts_of
 
 ANGLE = 60.0  # degrees
 DEPTH = 0.005  # m
@@ -111,9 +115,9 @@ def felt(hit: Hit, center: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 6"]
 def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndarray]:
     """A function of poses: the acceleration (n, 6) of the second shape at rest, m/s^2.
 
-    It has a mass of 1 kg and is turned as if its radius of gyration were `LENGTH`.
+    It has 1 kg and 1 kg m^2; angular accelerations times that over `LENGTH`, as moments are.
     """
-    m = softsim.put_model(_movable(case))
+    m = softsim.put_model(mujoco_model(case))
     d = softsim.make_data(m)
 
     def acceleration(qpos: jax.Array) -> jax.Array:
@@ -124,22 +128,9 @@ def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndar
     def at(poses: Poses) -> np.ndarray:
         quat = Rotation.from_matrix(poses.mat[:, 1]).as_quat(scalar_first=True)
         found = np.asarray(run(jnp.asarray(np.concatenate([poses.pos[:, 1], quat], axis=1))))
-        return found * np.repeat([1.0, LENGTH], 3)
+        return found / np.repeat([1.0, LENGTH], 3)
 
     return at
-
-
-def _movable(case: Case):
-    import mujoco
-
-    from softsim.testing.contact_cases import ASSETS
-
-    first, second = SHAPES[case.first].xml, SHAPES[case.second].xml
-    inertia = " ".join([str(LENGTH**2)] * 3)
-    return mujoco.MjModel.from_xml_string(f"""<mujoco><option gravity="0 0 0"/>
-      <asset>{ASSETS}</asset><worldbody><geom {first}/><body><freejoint/>
-      <inertial pos="0 0 0" mass="1" diaginertia="{inertia}"/><geom {second}/></body>
-      </worldbody></mujoco>""")
 
 
 def roughness(path: Float[np.ndarray, "n k"]) -> tuple[float, float]:
@@ -147,3 +138,26 @@ def roughness(path: Float[np.ndarray, "n k"]) -> tuple[float, float]:
     steps = np.diff(path, axis=0)
     variation = np.linalg.norm(np.diff(steps, axis=0), axis=1).sum()
     return float(variation), float(np.linalg.norm(steps, axis=1).max())
+
+
+def ratios(hard: list[np.ndarray], soft: list[np.ndarray]) -> tuple[float, float]:
+    """Soft over hard, of all turns: total variation of the slope, and the steepest step."""
+    rough = [np.array([roughness(path) for path in paths]) for paths in (soft, hard)]
+    variation = rough[0][:, 0].sum() / rough[1][:, 0].sum()
+    return float(variation), float(rough[0][:, 1].max() / rough[1][:, 1].max())
+
+
+def measure(turning: Turning, softness: float, count: int, steps: int) -> dict[str, float]:
+    """How rough what a body feels is, soft over hard, by contacts alone and by a whole step."""
+    paths = list(turns(turning, count, steps))
+    softening = Softening(collision=Part(softness, "smooth"))
+    contacts, whole = [], []
+    for mode, setting in (("hard", Softening.hard()), ("smooth", softening)):
+        run = contacts_of(turning.case, mode)
+        contacts.append([felt(run(softness, path), path.pos[:, 1]) for path in paths])
+        at = accelerations(turning.case, setting)
+        whole.append([at(path) for path in paths])
+    names = ("raggedness", "steepest", "acceleration raggedness", "acceleration steepest")
+    hard = max(roughness(path)[1] for path in contacts[0])
+    found = dict(zip(names, (*ratios(*contacts), *ratios(*whole))))
+    return found | {"hard steepest, mm": 1e3 * hard}
