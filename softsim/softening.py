@@ -13,8 +13,6 @@ import softjax_ops as sj
 from softsim.numerics import default_float
 
 Mode = Literal["hard", "smooth", "c0", "c1", "c2"]
-# Contacts are fully there at a depth of 1 % of the geom's radius: well above where bodies rest.
-MASK_SOFTNESS = 0.001
 MJX_SKIN = 1e-3  # m
 MODES: tuple[str, ...] = ("hard", "smooth", "c0", "c1", "c2")
 
@@ -69,7 +67,9 @@ class Softening(eqx.Module):
     Attributes:
         collision: closest features, manifold points, separating axes and contact frames.
         mask: the soft contact mask: fades a contact in over a depth of 10 * softness * radius of
-            the smaller geom.
+            the smaller geom. Hard in every preset: a width that lets bodies rest within a
+            millimetre of where they should is crossed within a step by a body that arrives at
+            1 m/s, and the slope of that crossing is no slope of the motion.
         limit: the same for joint and tendon limits, over 10 * softness * range.
         reach: m, traced; contacts act gently from this distance on (0: only when touching).
         gradient_only: static; a step keeps its hard value, only its derivative is soft.
@@ -107,23 +107,15 @@ class Softening(eqx.Module):
 
     @classmethod
     def soft(cls, softness: float = 0.05, reach: float = 0.0, mode: Mode = "smooth") -> "Softening":
-        """Softened collision and contact mask, seen by the value and by the gradient."""
-        return cls(
-            collision=Part(default_float(softness), mode),
-            mask=Part(default_float(MASK_SOFTNESS), "c1"),
-            limit=Part(default_float(MASK_SOFTNESS), "c1"),
-            reach=default_float(reach),
-        )
+        """Softened choices of features, seen by the value and by the gradient.
+
+        Which corners, edges and faces touch changes slowly; that a contact begins stays a switch.
+        """
+        return cls(collision=Part(default_float(softness), mode), reach=default_float(reach))
 
     @classmethod
     def straight_through(
         cls, softness: float = 0.05, reach: float = 0.1, mode: Mode = "smooth"
     ) -> "Softening":
-        """Hard values with soft derivatives, contacts felt from `reach` m on.
-
-        Mask and limits stay hard: a body at rest by hard contacts lies at a depth where a soft mask
-        has only begun to hold it. Its slope there belongs to no motion, and over a throw of a
-        second the product of such slopes reaches 1e14 where that of the hard ones is 10.
-        """
-        soft = cls.soft(softness, reach, mode)
-        return dataclasses.replace(soft, mask=Part(), limit=Part(), gradient_only=True)
+        """Hard values with the derivatives of `soft`, contacts felt from `reach` m on."""
+        return dataclasses.replace(cls.soft(softness, reach, mode), gradient_only=True)

@@ -35,7 +35,7 @@ ADAPTIVE = softsim.Adaptive(1e-4, 1e-5, derivative="forward")
 FORCES = {
     "hard": Softening.hard(),
     "reach 2 cm": Softening(reach=0.02),
-    "soft": Softening.soft(),
+    "soft mask": Softening(mask=softsim.Part(0.001, "c1")),
     "straight-through, reach 2 cm": Softening.straight_through(reach=0.02),
 }
 BOUNCES = {

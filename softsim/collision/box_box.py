@@ -11,7 +11,6 @@ from softsim.collision.convex import settled
 from softsim.collision.manifold import (
     BLUNT,
     EDGE,
-    at_least,
     no_deeper,
     pick,
     ruled_out,
@@ -44,24 +43,17 @@ def _edge_axes(part: Part, a: Convex, b: Convex) -> tuple[Float[Array, "9 3"], F
     return axes, sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
 
 
-def _at_point(
-    part: Part,
-    faces: FaceContacts,
-    separation: Float[Array, ""],
-    middle: Float[Array, "3"],
-    far: Float[Array, ""],
-    size: Float[Array, ""],
+def _at_edges(
+    faces: FaceContacts, separation: Float[Array, ""], middle: Float[Array, "3"], far: Array
 ) -> Point:
-    """The contact of two edges: MJX takes the deepest contact of the faces next to them.
+    """Hard, the contact of two edges: MJX takes the deepest contact of the faces next to them.
 
-    Where those do not overlap, and soft where the boxes are apart: the middle of the closest
-    points, at the separation.
+    Where those do not overlap: the middle of the closest points, at the separation.
     """
-    deepest = soft_index(part, -faces.dist - far * ruled_out(faces.there), size)
-    apart = sj.greater(separation, 0.0, **soft(part, size)) * (part.mode != "hard")
-    there = pick(deepest, faces.there) * (1 - apart)
-    dist = there * pick(deepest, faces.dist) + (1 - there) * separation
-    pos = there * pick(deepest, faces.pos) + (1 - there) * middle
+    deepest = jnp.argmax(-faces.dist - far * (1 - faces.there))
+    there = faces.there[deepest]
+    dist = there * faces.dist[deepest] + (1 - there) * separation
+    pos = there * faces.pos[deepest] + (1 - there) * middle
     return Point(dist, pos, there)
 
 
@@ -86,16 +78,15 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     axes, gaps = jnp.vstack([axes, apart.axis]), jnp.append(gaps, apart.separation)
 
     best = soft_index(part, gaps, size)
-    mean = pick(best, axes)
-    normal, clear = settled(mean)
-    cosine = axes[12:-1] @ pick(soft_index(part, gaps[:12], size), axes[:12])
-    oblique = 1 - at_least(part, cosine**2, PARALLEL**2)
-    at_point = best[12:-1] @ oblique + best[-1]
-
+    normal, clear = settled(pick(best, axes))
     least = soft_max(part, gaps, BLUNT * size)
     a_refers = jnp.sum(best[::2])
     faces = face_contacts(part, a, b, normal, a_refers, least, size, far)
-    point = _at_point(part, faces, pick(best, gaps), apart.middle, far, size)
+    point, at_point = Point(least, apart.middle, jnp.ones_like(least)), best[-1]
+    if part.mode == "hard":
+        cosine = axes[12:-1] @ pick(soft_index(part, gaps[:12], size), axes[:12])
+        at_point = at_point + best[12:-1] @ (cosine**2 < PARALLEL**2)
+        point = _at_edges(faces, least, apart.middle, far)
     dist, pos, weight = blend(part, faces, point, at_point, size)
     dist = no_deeper(part, dist, least, size)
     frames = jnp.broadcast_to(frame(part, box2.mat @ normal), (4, 3, 3))

@@ -148,13 +148,12 @@ def convex_near(
     least = soft_max(part, gaps.at[-1].add(later * soft_mode), BLUNT * size, real)
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
     faces = face_contacts(part, a, b, normal, a_refers, least, size, far)
-    at_edges, at_closest = best[-1], best[-2]
+    at_edges, at_point = best[-1], best[-1] + best[-2]
     if not soft_mode:  # MJX looks at the edges after the faces
-        nearest = at_least(part, edges.point.dist, apart.separation, size)
-        at_edges = nearest * _prefers_edges(part, faces, edges.point, size)
-        at_closest = at_closest * (1 - at_edges)
+        at_edges = edges.point.dist >= apart.separation
+        at_edges = at_edges * _prefers_edges(part, faces, edges.point, size)
         mean = at_edges * edges.normal + (1 - at_edges) * mean
-    at_point = at_edges + at_closest
+        at_point = jnp.maximum(at_edges, best[-2])
     share = at_edges / jnp.maximum(at_point, NONE)
     point = Point(
         at_edges * edges.point.dist + (1 - at_edges) * least,
