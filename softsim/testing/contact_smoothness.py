@@ -10,6 +10,7 @@ acceleration is felt through the solver. Of either path the total variation of t
 ragged it is, the largest change between neighbouring poses how steep. Soft is compared with hard.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from scipy.spatial.transform import Rotation
 
 import softsim
 from softsim.collision import Hit
-from softsim.softening import Part, Softening
+from softsim.softening import Softening
 from softsim.testing.contact_cases import Case, Poses, exact_distance, mujoco_model, sizes
 from softsim.testing.contact_checks import contacts_of
 
@@ -115,9 +116,12 @@ def felt(hit: Hit, center: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 6"]
 def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndarray]:
     """A function of poses: the acceleration (n, 6) of the second shape at rest, m/s^2.
 
-    It has 1 kg and 1 kg m^2; angular accelerations times that over `LENGTH`, as moments are.
+    It has 1 kg and 1 kg m^2 and no weight, which a hard contact would begin to carry all at once;
+    angular accelerations count as torques over `LENGTH`.
     """
-    m = softsim.put_model(mujoco_model(case))
+    weightless = copy.copy(mujoco_model(case))
+    weightless.opt.gravity[:] = 0.0
+    m = softsim.put_model(weightless)
     d = softsim.make_data(m)
 
     def acceleration(qpos: jax.Array) -> jax.Array:
@@ -150,7 +154,7 @@ def ratios(hard: list[np.ndarray], soft: list[np.ndarray]) -> tuple[float, float
 def measure(turning: Turning, softness: float, count: int, steps: int) -> dict[str, float]:
     """How rough what a body feels is, soft over hard, by contacts alone and by a whole step."""
     paths = list(turns(turning, count, steps))
-    softening = Softening(collision=Part(softness, "smooth"))
+    softening = Softening.soft(softness)
     contacts, whole = [], []
     for mode, setting in (("hard", Softening.hard()), ("smooth", softening)):
         run = contacts_of(turning.case, mode)
