@@ -116,11 +116,12 @@ def felt(hit: Hit, center: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 6"]
 def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndarray]:
     """A function of poses: the acceleration (n, 6) of the second shape at rest, m/s^2.
 
-    It has 1 kg and 1 kg m^2 and no weight, which a hard contact would begin to carry all at once;
-    angular accelerations count as torques over `LENGTH`.
+    It has 1 kg and 1 kg m^2, and no weight. Forces begin gently (solimp[0] is 0): that they begin
+    with a jump by default is not a matter of which points touch. Angular accelerations count as torques over `LENGTH`.
     """
     weightless = copy.copy(mujoco_model(case))
     weightless.opt.gravity[:] = 0.0
+    weightless.geom_solimp[:, 0] = 0.0
     m = softsim.put_model(weightless)
     d = softsim.make_data(m)
 

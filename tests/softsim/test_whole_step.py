@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import softsim
-from softsim import Softening
+from softsim import Part, Softening
 
 HARD, SOFT, THROUGH = Softening.hard(), Softening.soft(), Softening.straight_through()
 OPTION = '<option timestep="0.004" iterations="20" ls_iterations="20"/>'
@@ -120,7 +120,7 @@ def felt():
 
     def after(gap, reach):
         start = d.replace(qpos=d.qpos.at[2].set(RADIUS + gap))
-        end = softsim.step(model, start, Softening.soft(reach=reach))
+        end = softsim.step(model, start, Softening(mask=Part(0.001, "c1"), reach=reach))
         return end.qvel[2], end.qfrc_constraint[2]
 
     return jax.jit(jax.vmap(jax.value_and_grad(after, has_aux=True), in_axes=(0, None)))
