@@ -57,10 +57,8 @@ STUDIES = (
         "manifold",
         "A box turned over a plane: contact points and straight-through",
         "Softened contact points differ from MuJoCo's, by what the table says; the softness trades "
-        "one against the other. The soft support also wiggles some degrees away from flat, where "
-        "the hard one is straight, and its derivative has spikes there (lower left): while the "
-        "choice of a contact point passes from a corner below the plane to one above it, the point "
-        "is a mean of the two, a contact that no corner has, until it leaves the plane.",
+        "one against the other. Soft, no corner is picked: the four contacts have the mean and the "
+        "spread of all that touch, and glide in pairs to the edge as the box tilts (upper left).",
     ),
     Study(
         "horizon",
