@@ -4,7 +4,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from mujoco.mjx import GeomType
 
-import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.manifold import (
     BLUNT,
@@ -13,11 +12,12 @@ from softsim.collision.manifold import (
     masked,
     no_deeper,
     pick,
+    pressed,
     saturate,
     soft_max,
     within_skin,
 )
-from softsim.collision.numerics import frame, soft, unit
+from softsim.collision.numerics import frame, unit
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.softening import Part
 
@@ -28,19 +28,24 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     """Four contacts for the vertices among the deepest.
 
     MJX's candidates are the vertices below the plane and within a skin of the deepest one; with
-    fewer than four the other contacts repeat them, with weight 0. Soft, the skin is wider by a
-    width of the shape and the deepest vertex is a candidate above the plane too.
+    fewer than four the other contacts repeat them, with weight 0. Soft, all vertices below
+    the plane count by their depth, as MuJoCo C takes them all; above it, the lowest ones.
     """
     size = inradius(convex)
     n = convex.mat.T @ plane.mat[:, 2]
     depth = (convex.mat.T @ (plane.pos - convex.pos) - convex.vert) @ n
     real = convex.real("vert")
     deepest = soft_max(part, depth, BLUNT * size, real)
-    skin = within_skin(part, deepest, size)
-    member = masked(sj.greater_equal(depth, deepest - skin, **soft(part, size)), real)
+    if part.mode == "hard":
+        member = 1.0 * (depth >= deepest - within_skin(part, deepest, size))
+    else:
+        member = pressed(part, depth, deepest, size)
+    member = masked(member, real)
     index = four_points(part, convex.vert, member, n, size)
 
     dist = no_deeper(part, -pick(index, depth), -deepest, size)
+    if part.mode != "hard":  # where many touch, the deepest of the four is as deep as they are
+        dist = dist - deepest + soft_max(part, -dist, BLUNT * size)
     normal = plane.mat[:, 2]
     pos = convex.pos + pick(index, convex.vert) @ convex.mat.T - 0.5 * dist[:, None] * normal
     frames = jnp.broadcast_to(frame(part, normal), (4, 3, 3))

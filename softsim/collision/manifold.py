@@ -34,6 +34,12 @@ NARROW = 0.05
 BLUNT = 0.02
 """Of the width of a switch: by how much the deepest point of a shape is rounded off."""
 
+CLIP = 0.001
+"""The same for contacts that would be deeper than the shapes."""
+
+TOUCH = 0.3
+"""Of the width of a switch: by how much touching from not touching is rounded off."""
+
 NONE = 1e-9
 
 CORNERS = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
@@ -224,6 +230,18 @@ def _furthest(
     return jax.nn.one_hot(jnp.stack([a, b, c, d]), len(points), dtype=points.dtype)
 
 
+def pressed(
+    part: Part, depth: Float[Array, "*s"], deepest: Float[Array, ""], size: Float[Array, ""]
+) -> Float[Array, "*s"]:
+    """How much points count in soft contact: by depth below touch, or below the deepest if apart.
+
+    So a point that leaves the surface has faded before, and the contacts that stand for it stay
+    where something touches.
+    """
+    options = soft(part, TOUCH * size)
+    return sj.relu(depth - deepest + sj.relu(deepest, **options), **options) / size
+
+
 def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:
     """Truth value for each index that no earlier one is the same."""
     same = jnp.tril(jnp.matmul(index, index.T, precision="highest") > 0.5, -1)
@@ -247,5 +265,5 @@ def no_deeper(
     """
     if part.mode == "hard":
         return dist
-    least = least - 5 * BLUNT * width(part, size)
-    return least + sj.relu(dist - least, **soft(part, BLUNT * size))
+    least = least - 5 * CLIP * width(part, size)
+    return least + sj.relu(dist - least, **soft(part, CLIP * size))

@@ -24,6 +24,7 @@ from softsim.collision.manifold import (
     log_not,
     no_deeper,
     pick,
+    pressed,
     soft_index,
 )
 from softsim.collision.numerics import frame, soft, unit, width
@@ -84,8 +85,7 @@ def patch(
     x, top, bottom, turn, inside = jax.vmap(overlap)(i, j)
     inside = lead[:, None] * inside
     depth = top - bottom
-    nearly = -sj.relu(least, **soft(part, size))
-    member = turn * inside * sj.greater_equal(depth, nearly, **soft(part, size))
+    member = turn * inside * pressed(part, depth, -least, size)
     middle = x.reshape(-1, 2) @ across + 0.5 * (top + bottom).reshape(-1, 1) * normal
     index = four_points(part, middle, member.ravel(), normal, size)
     dist = no_deeper(part, -pick(index, depth.ravel()), least, size)

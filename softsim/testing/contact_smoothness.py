@@ -117,7 +117,8 @@ def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndar
     """A function of poses: the acceleration (n, 6) of the second shape at rest, m/s^2.
 
     It has 1 kg and 1 kg m^2, and no weight. Forces begin gently (solimp[0] is 0): that they begin
-    with a jump by default is not a matter of which points touch. Angular accelerations count as torques over `LENGTH`.
+    with a jump by default is not a matter of which points touch. Angular accelerations count as
+    torques over `LENGTH`.
     """
     weightless = copy.copy(mujoco_model(case))
     weightless.opt.gravity[:] = 0.0
