@@ -28,7 +28,7 @@ class Part(eqx.Module):
         skin: m, traced; a plane or height field touches the vertices of a box or mesh that are
             this close to the deepest one. MJX takes 1 mm; a skin as long as the shape takes every
             vertex below the plane, as MuJoCo C does, which matters where contacts give way by more
-            than 1 mm. Read by the collision part.
+            than 1 mm. Read by the collision part in mode "hard"; soft, all that touch count.
 
     The soft operators of the modes c0, c1 and c2 switch over +-5 times their softness.
     """
