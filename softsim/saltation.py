@@ -16,8 +16,9 @@ Proceedings of the IEEE 2024); in this discrete form it is right to second order
 
 *Onset*: phi is the violation of a contact or limit, phi(x[n-1]) = phi - dt dphi/dt, and F_j - F_i
 is its force: dt H^-1 J' f in velocity, with H = M + J' D J of the constraints that stand already
-and give way to it. dphi/dt is J v where the contact is a point of the body; the support points of a
-cylinder or an ellipsoid wander over it, so phi is differentiated along the motion.
+and give way to it. dphi[dx] is J dq and dphi/dt is J v, where contacts are corners or the nearest
+points of their shapes. Where they wander over the body (on the rim of a cylinder, along a clipped
+edge), phi is differentiated by the step's own tangent.
 *Release*: phi is the force itself, which follows aref - J a. Where it is to go through zero before
 x[n+1], the attached mode would pull there, and F_j - F_i undoes the pull. Force is continuous at a
 release, so this is a smaller term, but it is what makes bouncing contacts right.
@@ -33,6 +34,7 @@ from jaxtyping import Array, Float, PyTree
 from mujoco import mjx
 from mujoco.mjx import IntegratorType
 
+from softsim.collision import contacts_are_nearest
 from softsim.constraint import Switches, rows_of
 from softsim.derivative_rule import Run, softened
 from softsim.integrators import difference_pos, position_rate, velocity_change
@@ -91,14 +93,16 @@ def _rule(primals: tuple, tangents: tuple) -> tuple[mjx.Data, mjx.Data]:
     moved, linear, rest = jax.linearize(step, moving, has_aux=True)
     after: mjx.Data = eqx.combine(moved, rest)
     violation = lambda after: after._impl.efc_pos - after._impl.efc_margin
-    rate = violation(linear(_along_flow(m, d, given)))
+    if _moves_with_points(m, inputs[2], given[:2]):
+        J = rows_of(m, after).J
+        rate, change = J @ d.qvel, J @ _motion(m, d.qpos, given[1].qpos)
+    else:
+        rate, change = violation(linear(_along_flow(m, d, given))), violation(linear(given))
     crossing = _crossing(m, *jax.lax.stop_gradient((d, after, rate)))
-    onset = _onset(crossing, violation(linear(given)))
-    given[1] = _add(m, d, given[1], onset, crossing.lever)
+    given[1] = _add(m, d, given[1], _onset(crossing, change), crossing.lever)
     tangent = linear(given)
-    way = lambda qpos: difference_pos(m, after.qpos, qpos)
-    dq = jax.jvp(way, (after.qpos,), (tangent.qpos,))[1]
-    tangent = _add(m, after, tangent, _release(crossing, dq, tangent.qvel), crossing.lever)
+    release = _release(crossing, _motion(m, after.qpos, tangent.qpos), tangent.qvel)
+    tangent = _add(m, after, tangent, release, crossing.lever)
     return _known_step(after, *primals), tangent
 
 
@@ -138,6 +142,24 @@ def _split(inputs: list, tangents: list) -> tuple[list, list]:
     """The inputs that have a tangent, and the others."""
     has_tangent = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
     return eqx.partition(inputs, has_tangent)
+
+
+def _moves_with_points(m: mjx.Model, softening: Softening, tangents: list) -> bool:
+    """Whether the violation of all rows changes by J dq: only the joints move the shapes.
+
+    Args:
+        tangents: of the model and of the data.
+    """
+    of_model, of_data = tangents
+    others = of_model, of_data.mocap_pos, of_data.mocap_quat
+    return not jax.tree.leaves(others) and contacts_are_nearest(m, softening.collision)
+
+
+def _motion(
+    m: mjx.Model, qpos: Float[Array, " nq"], tangent: Float[Array, " nq"]
+) -> Float[Array, " nv"]:
+    """A tangent of positions as the motion of the degrees of freedom that makes it."""
+    return jax.jvp(lambda moved: difference_pos(m, qpos, moved), (qpos,), (tangent,))[1]
 
 
 def _with_state(d: mjx.Data, tangent: mjx.Data) -> mjx.Data:

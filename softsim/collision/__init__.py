@@ -17,5 +17,6 @@ from softsim.collision.contract import HField as HField
 from softsim.collision.contract import Hit as Hit
 from softsim.collision.contract import pair as pair
 from softsim.collision.driver import collide as collide
+from softsim.collision.driver import contacts_are_nearest as contacts_are_nearest
 from softsim.collision.support import unsupported_meshes as unsupported_meshes
 from softsim.collision.support import unsupported_pairs as unsupported_pairs

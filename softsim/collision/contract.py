@@ -120,10 +120,18 @@ PairFunction = Callable[[Part, Any, Any], Hit]
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of the table of pairs: the function and how many contacts it returns."""
+    """One row of the table of pairs: a function, and what its contacts are.
+
+    Attributes:
+        ncon: how many contacts it returns.
+        nearest: whether each is the nearest point of a shape, or a corner of it, so that `dist`
+            changes with the velocity of that point. Others wander: on the rim of a cylinder, along
+            an edge that is clipped.
+    """
 
     function: PairFunction
     ncon: int
+    nearest: bool
 
 
 PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
@@ -135,7 +143,11 @@ NO_BROADPHASE = {GeomType.HFIELD, GeomType.PLANE}
 
 
 def pair(
-    type1: GeomType, type2: GeomType, ncon: int, follow: Follow = "mjx"
+    type1: GeomType,
+    type2: GeomType,
+    ncon: int,
+    nearest: bool = False,
+    follow: Follow = "mjx",
 ) -> Callable[[PairFunction], PairFunction]:
     """Enters a function into `PAIRS`, the table the driver reads, under its two geom types.
 
@@ -143,6 +155,7 @@ def pair(
         type1: type of the first geom.
         type2: type of the second geom; MuJoCo's order, `type1 <= type2`.
         ncon: number of contacts in the `Hit` it returns.
+        nearest: see `Pair`.
         follow: "mujoco" enters it into `MUJOCO_PAIRS` instead.
     """
     if type1 > type2:
@@ -152,13 +165,13 @@ def pair(
 
     def enter(function: PairFunction) -> PairFunction:
         table = PAIRS if follow == "mjx" else MUJOCO_PAIRS
-        table[type1, type2] = Pair(function, ncon)
+        table[type1, type2] = Pair(function, ncon, nearest)
         return function
 
     return enter
 
 
-def pair_function(m: Model, type1: GeomType, type2: GeomType) -> PairFunction:
-    """The function of two geom types, of the engine the model follows where that has its own."""
+def pair_of(m: Model, type1: GeomType, type2: GeomType) -> Pair:
+    """The entry of two geom types, of the engine the model follows where that has its own."""
     own = MUJOCO_PAIRS if follows(m) == "mujoco" else {}
-    return own.get((type1, type2), PAIRS[type1, type2]).function
+    return own.get((type1, type2), PAIRS[type1, type2])

@@ -14,10 +14,15 @@ from softsim._mjx import FunctionKey, geom_groups, numeric
 from softsim.collision import shapes
 from softsim.collision.batches import Batch, batches
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
-from softsim.collision.contract import NO_BROADPHASE, PAIRS, Hit, pair_function
+from softsim.collision.contract import NO_BROADPHASE, PAIRS, Hit, pair_of
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
+
+
+def contacts_are_nearest(m: mjx.Model, part: Part) -> bool:
+    """Whether the distances of all contacts change with the velocities of their points."""
+    return part.mode == "hard" and all(pair_of(m, *key.types).nearest for key in geom_groups(m))
 
 
 def collide(m: mjx.Model, d: mjx.Data, softening: Softening) -> Contact:
@@ -126,7 +131,7 @@ def _of_batch(
     geom: Int[Array, "p 2"] | Int[np.ndarray, "p 2"],
 ) -> Hit:
     """The pair function of a batch, mapped over its pairs; leaves (p, k, ...)."""
-    function = pair_function(m, *batch.types)
+    function = pair_of(m, *batch.types).function
     if batch.swapped.any():
         geom = jnp.where(batch.swapped[:, None], geom[:, ::-1], geom)
     (build1, more1), (build2, more2) = (shapes.builder(m, batch, i) for i in (0, 1))

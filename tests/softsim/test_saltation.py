@@ -85,7 +85,7 @@ def trend(contact="", duration=0.38, **settings) -> np.ndarray:
 
 def errors(slope, truth) -> dict[str, float]:
     """Median distance from the trend, relative to the trend's size."""
-    size = np.sqrt(np.mean(np.square(truth), axis=0))
+    size = np.maximum(np.sqrt(np.mean(np.square(truth), axis=0)), 1e-9)  # frictionless: no slide
     return dict(zip(OUTCOMES, np.median(np.abs(np.asarray(slope) - truth), axis=0) / size))
 
 
