@@ -135,7 +135,7 @@ def _stages(
         act=d.act + da,
         ctrl=d.ctrl + du,
     )
-    y = advance(m, x, lambda d: accelerate(m, d, softening))
+    y, _ = advance(m, x, lambda d: accelerate(m, d, softening))
     c = collide(m, y, softening)
     stages = {
         "poses": {"positions": y.xpos, "rotations": y.xmat},

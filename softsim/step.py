@@ -111,11 +111,11 @@ def _full_forward(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     return observe(m, accelerate(m, d, softening))
 
 
-def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, mjx.Data]:
     return integrators.advance(m, d, lambda d: _full_forward(m, d, softening))
 
 
-def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, mjx.Data]:
     return integrators.advance(m, d, lambda d: accelerate(m, d, softening))
 
 
