@@ -14,7 +14,8 @@ from softsim._mjx import FunctionKey, geom_groups, numeric
 from softsim.collision import shapes
 from softsim.collision.batches import Batch, batches
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
-from softsim.collision.contract import NO_BROADPHASE, PAIRS, Hit, pair_function
+from softsim.collision.contract import NO_BROADPHASE, Hit, pair_of
+from softsim.follow import follows
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def collide(m: mjx.Model, d: mjx.Data, softening: Softening) -> Contact:
         chosen = jnp.concatenate(nearest)
         parameters, geom = jax.tree.map(lambda x: jnp.asarray(x)[chosen], (parameters, geom))
 
-    ncon = np.repeat([PAIRS[key.types].ncon for key in keys], counts)
+    ncon = np.repeat([pair_of(follows(m), k.types).count(k.subgrid_size) for k in keys], counts)
     hit = _hit(m, d, softening.collision, batches(m, keys, counts), geom, ncon)
     of_contact = np.repeat(np.arange(len(ncon)), ncon)
     parameters, geom = jax.tree.map(lambda x: x[of_contact], (parameters, jnp.asarray(geom)))
@@ -126,7 +127,7 @@ def _of_batch(
     geom: Int[Array, "p 2"] | Int[np.ndarray, "p 2"],
 ) -> Hit:
     """The pair function of a batch, mapped over its pairs; leaves (p, k, ...)."""
-    function = pair_function(m, *batch.types)
+    function = pair_of(follows(m), batch.types).function
     if batch.swapped.any():
         geom = jnp.where(batch.swapped[:, None], geom[:, ::-1], geom)
     (build1, more1), (build2, more2) = (shapes.builder(m, batch, i) for i in (0, 1))
