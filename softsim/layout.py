@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Int
 from mujoco import mjx
 
 from softsim._mjx import geom_groups, numeric
@@ -26,7 +26,11 @@ _ROWS = ("efc_pos", "efc_margin", "efc_frictionloss", "efc_D", "efc_aref", "efc_
 def allocate(m: mjx.Model | mujoco.MjModel, device: jax.Device) -> mjx.Data:
     """The data of `m` at `qpos0`, as `mjx.make_data` makes it."""
     d = mjx.make_data(_without_contacts(m), device=device, impl="jax")
-    fields = jax.device_put(_contact_fields(m, d._impl.efc_type), device)
+    others = d._impl.efc_type.astype(np.int32)
+    fields = _contact_fields(m, len(others))
+    fields["efc_type"] = np.concatenate([others, fields["efc_type"]])
+    for name in ("contact", "efc_J", *_ROWS):
+        fields[name] = jax.device_put(fields[name], device)
     return d.replace(_impl=d._impl.replace(**fields))
 
 
@@ -39,7 +43,9 @@ def with_room(m: mjx.Model, d: mjx.Data) -> mjx.Data:
         return d
     rows = sum(_row_count(m, dim) for dim in d._impl.contact.dim)
     others = d._impl.efc_type[: max(len(d._impl.efc_type) - rows, 0)]
-    return d.replace(_impl=d._impl.replace(**_contact_fields(m, others)))
+    fields = _contact_fields(m, len(others))
+    fields["efc_type"] = jnp.concatenate([others, fields["efc_type"]])
+    return d.replace(_impl=d._impl.replace(**fields))
 
 
 def has_room_of_mjx(m: mjx.Model, d: mjx.Data) -> bool:
@@ -86,26 +92,27 @@ def contact_dims(
     return np.repeat(sorted(counts), [counts[dim] for dim in sorted(counts)]).astype(np.int32)
 
 
-def _contact_fields(m: mjx.Model | mujoco.MjModel, kept: Int[Array, " n"]) -> dict[str, Any]:
+def _contact_fields(m: mjx.Model | mujoco.MjModel, others: int) -> dict[str, Any]:
     """The fields of a data's `_impl` that have room for contacts and rows, all zero.
 
+    Of `efc_type` the rows of contacts alone.
+
     Args:
-        kept: the types of the rows of all other constraints.
+        others: number of rows of all other constraints.
     """
     dims = contact_dims(m)
     kinds = [int(_row_type(m, dim)) for dim in dims for _ in range(_row_count(m, dim))]
     if m.opt.disableflags & _CONSTRAINT:
         kinds = []
-    row_type = jnp.concatenate([kept, np.array(kinds, np.int32)])
     sizes = [_row_count(m, dim) for dim in dims]
-    address = len(kept) + np.cumsum([0, *sizes])[:-1]
+    rows = others + len(kinds)
     return {
         "ncon": len(dims),
-        "nefc": len(row_type),
-        "contact": _contacts(dims, address),
-        "efc_type": row_type,
-        "efc_J": np.zeros((len(row_type), m.nv)),
-        **{name: np.zeros(len(row_type)) for name in _ROWS},
+        "nefc": rows,
+        "contact": _contacts(dims, others + np.cumsum([0, *sizes])[:-1]),
+        "efc_type": np.array(kinds, np.int32),
+        "efc_J": np.zeros((rows, m.nv), jnp.zeros(()).dtype),
+        **{name: np.zeros(rows, jnp.zeros(()).dtype) for name in _ROWS},
     }
 
 

@@ -82,7 +82,7 @@ _STACKED = (
 )
 _HEIGHTS = " ".join(f"{x:.4f}" for x in np.random.default_rng(0).uniform(size=49))
 _ON_FIELD = (
-    _HEAD.format("")
+    _HEAD.format('ccd_tolerance="1e-12" ccd_iterations="200"')
     + f"""<asset><hfield name="h" nrow="7" ncol="7" size=".3 .25 .1 .05" elevation="{_HEIGHTS}"/>
     <mesh name="shard" vertex="0 0 .06 .05 .01 -.04 -.04 .04 -.03 -.02 -.05 -.05 .01 .03 .02"/>
     </asset><worldbody><geom type="hfield" hfield="h" pos=".1 .2 .3" euler="10 5 30"/>
@@ -267,8 +267,8 @@ def test_two_boxes_have_all_contacts_of_mujoco():
 _SHAPES = {
     "sphere": ('type="sphere" size=".07"', 1e-6),
     "capsule": ('type="capsule" size=".04 .08"', 1e-6),
-    "ellipsoid": ('type="ellipsoid" size=".09 .05 .07"', 3e-5),  # as far as MuJoCo's search goes
-    "cylinder": ('type="cylinder" size=".05 .07"', 3e-5),
+    "ellipsoid": ('type="ellipsoid" size=".09 .05 .07"', 1e-5),
+    "cylinder": ('type="cylinder" size=".05 .07"', 1e-5),
     "box": ('type="box" size=".06 .05 .07"', None),
     "mesh": ('type="mesh" mesh="shard"', None),
 }
@@ -295,9 +295,8 @@ def test_a_height_field_has_a_contact_for_each_prism_as_in_mujoco(name):
         if bound is None:
             assert np.all(np.sort(ours[:, 0]) < np.sort(theirs[:, 0]) + 1e-6)
         else:
-            # where the normal is vertical within rounding, the tangent may be any
             assert _apart(ours[:, :7], theirs[:, :7]) < bound
-    assert {0, 2, 3, 5, 8} <= counts
+    assert {0, 2, 3, 5} <= counts
 
 
 def test_data_with_room_for_the_contacts_of_mjx_steps_too():
@@ -306,6 +305,7 @@ def test_data_with_room_for_the_contacts_of_mjx_steps_too():
     m = softsim.put_model(mj_model, follow="mujoco")
     ends = []
     for d in (softsim.put_data(mj_model, data), softsim.put_data(m, data)):
+        assert isinstance(d._impl.ncon, int)  # MJX asks for it while it traces
         steps = lambda d: jax.lax.fori_loop(0, 20, lambda _, d: softsim.step(m, d), d)
         ends.append(jax.jit(steps)(d))
     np.testing.assert_allclose(ends[0].qpos, ends[1].qpos, rtol=0, atol=1e-14)
