@@ -37,8 +37,12 @@ def applies(batch: Batch, softening: Softening) -> bool:
     return costly and len(batch.place) > CHUNK and abrupt and not softening.events
 
 
-def radius(geom: Geom) -> Float[Array, ""]:
-    """Of a ball about the geom's position that holds it, m."""
+def gap(geom1: Geom, geom2: Geom) -> Float[Array, ""]:
+    """Between the balls about the positions of two geoms that hold them, m; negative: they meet."""
+    return norm(geom1.pos - geom2.pos) - _radius(geom1) - _radius(geom2)
+
+
+def _radius(geom: Geom) -> Float[Array, ""]:
     return jnp.max(norm(geom.vert)) if isinstance(geom, Convex) else jnp.sum(geom.size)
 
 
@@ -54,21 +58,20 @@ def _in_any_world_batch(
     return _in_any_world(jnp.any(truth, axis=0) if batched[0] else truth), False
 
 
-def of_those_that_meet(narrow: Narrow, pairs: Any, gap: Float[Array, " p"], like: Hit) -> Hit:
+def of_those_that_meet(narrow: Narrow, pairs: Any, gap: Float[Array, " p"], ncon: int) -> Hit:
     """The contacts of p pairs; those of pairs that are apart are not there.
 
     Args:
         narrow: the contacts of pairs, whose arrays have the pairs first.
         pairs: the p pairs.
         gap: m, between the balls around each pair; a pair with a positive one cannot touch.
-        like: shapes of what `narrow` returns for the p pairs.
+        ncon: contacts of a pair.
     """
     count = len(gap)
-    gap = jax.lax.stop_gradient(gap)
     order = jnp.argsort(gap)
     chunks = -(-count // CHUNK)
     place = order[np.minimum(np.arange(chunks * CHUNK), count - 1)].reshape(chunks, CHUNK)
-    absent = _absent(like)
+    absent = _absent(ncon, gap.dtype)
 
     def test(_: None, places: Array) -> tuple[None, Hit]:
         run = lambda: narrow(jax.tree.map(lambda x: x[places], pairs))
@@ -81,12 +84,9 @@ def of_those_that_meet(narrow: Narrow, pairs: Any, gap: Float[Array, " p"], like
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[back], found)
 
 
-def _absent(like: Hit) -> Hit:
+def _absent(ncon: int, dtype: jnp.dtype) -> Hit:
     """A chunk of contacts that are not there, a metre apart."""
-    fill = lambda x, value: jnp.broadcast_to(jnp.asarray(value, x.dtype), (CHUNK, *x.shape[1:]))
-    return Hit(
-        fill(like.dist, 1.0),
-        fill(like.pos, 0.0),
-        fill(like.frame, jnp.eye(3)),
-        fill(like.weight, 0.0),
+    fill = lambda value: jnp.broadcast_to(
+        jnp.asarray(value, dtype), (CHUNK, ncon, *np.shape(value))
     )
+    return Hit(fill(1.0), fill(np.zeros(3)), fill(np.eye(3)), fill(0.0))

@@ -133,22 +133,18 @@ def _of_batch(
     reach: Float[Array, " p"],
 ) -> Hit:
     """The pair function of a batch, mapped over its pairs; leaves (p, k, ...)."""
-    function = pair_of(follows(m), batch.types).function
+    entry = pair_of(follows(m), batch.types)
     if batch.swapped.any():
         geom = jnp.where(batch.swapped[:, None], geom[:, ::-1], geom)
     (build1, more1), (build2, more2) = (shapes.builder(m, batch, i) for i in (0, 1))
     pose1, pose2 = ((d.geom_xpos[g], d.geom_xmat[g], m.geom_size[g]) for g in geom.T)
-    one = lambda a, b: function(softening.collision, build1(*a), build2(*b))
+    one = lambda a, b: entry.function(softening.collision, build1(*a), build2(*b))
     narrow = lambda pairs: jax.vmap(one)(*pairs)
     pairs = (*pose1, *more1), (*pose2, *more2)
     if broad_phase.applies(batch, softening):
-        apart = jnp.linalg.norm(pose1[0] - pose2[0], axis=1)
-        size1, size2 = (
-            jax.vmap(lambda x, build=build: broad_phase.radius(build(*x)))(some)
-            for build, some in zip((build1, build2), pairs)
-        )
-        gap = apart - size1 - size2 - reach
-        hit = broad_phase.of_those_that_meet(narrow, pairs, gap, jax.eval_shape(narrow, pairs))
+        between = lambda a, b: broad_phase.gap(build1(*a), build2(*b))
+        gap = jax.lax.stop_gradient(jax.vmap(between)(*pairs) - reach)
+        hit = broad_phase.of_those_that_meet(narrow, pairs, gap, entry.count(batch.subgrid))
     else:
         hit = narrow(pairs)
     if batch.swapped.any():  # the frame of the opposite normal has the same first tangent

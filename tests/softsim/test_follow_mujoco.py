@@ -267,8 +267,8 @@ def test_two_boxes_have_all_contacts_of_mujoco():
 _SHAPES = {
     "sphere": ('type="sphere" size=".07"', 1e-6),
     "capsule": ('type="capsule" size=".04 .08"', 1e-6),
-    "ellipsoid": ('type="ellipsoid" size=".09 .05 .07"', 1e-5),
-    "cylinder": ('type="cylinder" size=".05 .07"', 1e-5),
+    "ellipsoid": ('type="ellipsoid" size=".09 .05 .07"', 1e-4),
+    "cylinder": ('type="cylinder" size=".05 .07"', 1e-4),
     "box": ('type="box" size=".06 .05 .07"', None),
     "mesh": ('type="mesh" mesh="shard"', None),
 }
@@ -277,8 +277,10 @@ _SHAPES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _SHAPES)
 def test_a_height_field_has_a_contact_for_each_prism_as_in_mujoco(name):
-    """MuJoCo 3.17 finds less than the depth of boxes and meshes: for them only the number is its
-    own, and the depth is at least MuJoCo's.
+    """MuJoCo searches until the depth settles: where shapes curve, it knows the normal to its root.
+
+    It finds less than the depth of boxes and meshes (3.17): for them only the number is its own,
+    and the depth is at least MuJoCo's.
     """
     shape, bound = _SHAPES[name]
     mj_model = mujoco.MjModel.from_xml_string(_ON_FIELD.format(_DROPPED.format(0, shape)))
@@ -296,6 +298,7 @@ def test_a_height_field_has_a_contact_for_each_prism_as_in_mujoco(name):
             assert np.all(np.sort(ours[:, 0]) < np.sort(theirs[:, 0]) + 1e-6)
         else:
             assert _apart(ours[:, :7], theirs[:, :7]) < bound
+            np.testing.assert_allclose(*(np.sort(x[:, 0]) for x in (ours, theirs)), atol=1e-8)
     assert {0, 2, 3, 5} <= counts
 
 
