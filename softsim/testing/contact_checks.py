@@ -43,7 +43,7 @@ def pair_contacts(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses],
         )
         return entry.function(part, one, two)
 
-    return contacts, entry.ncon
+    return contacts, entry.count(key.subgrid_size)
 
 
 @cache
