@@ -82,6 +82,11 @@ class Shac(Algorithm):
                 f"{self.num_envs}"
             )
 
+    @property
+    def critic_optimizer(self) -> optax.GradientTransformation:
+        """The critic's, which takes many steps per update."""
+        return self.optimizer(self.critic_rate, self.critic_epochs * self.critic_batches)
+
     def limit(self, env: Environment) -> int:
         """Actions after which an episode of training is cut short."""
         return min(self.episode or episode_limit(env), episode_limit(env))
@@ -104,7 +109,7 @@ class Shac(Algorithm):
             critic,
             critic,
             self.optimizer(self.actor_rate).init(learned(policy.actor)),
-            self.optimizer(self.critic_rate).init(learned(critic)),
+            self.critic_optimizer.init(learned(critic)),
             policy.normalizer,
             eqx.tree_at(lambda s: s.steps, starts, age.astype(int)),
             key,
@@ -122,7 +127,7 @@ class Shac(Algorithm):
         change, actor_opt = self.optimizer(self.actor_rate).update(gradient, state.actor_opt)
         targets = td_lambda(self, value_after(state, path), path)
         critic, critic_opt, critic_loss = fit(
-            self, self.optimizer(self.critic_rate), state.critic, state.critic_opt,
+            self, self.critic_optimizer, state.critic, state.critic_opt,
             state.normalizer(path.obs), targets, for_batches,
         )  # fmt: skip
         keep = self.target_keep
