@@ -84,6 +84,28 @@ def test_failing_costs_what_would_have_followed(trained: tuple) -> None:
     np.testing.assert_allclose(slope[:, 0], stake * jax.vmap(jax.grad(soft))(p.margin[:, 0]) / 3)
 
 
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 1), (4, 4), (2, 3)])
+def test_rates_last_as_long_as_the_training(epochs: int, batches: int) -> None:
+    """Of a gradient that stays the same, Adam's step is its rate: a line from all of it to 1 %."""
+    config = learning.Shac(
+        iterations=10, critic_epochs=epochs, critic_batches=batches, actor_rate=0.2, critic_rate=0.2
+    )
+    for optimizer, per_update in (
+        (config.optimizer(config.actor_rate), 1),
+        (config.critic_optimizer, epochs * batches),
+    ):
+        count = config.iterations * per_update
+
+        def step(carry: tuple, _: None, optimizer=optimizer) -> tuple:
+            x, state = carry
+            change, state = optimizer.update(jnp.ones(()), state)
+            return (x + change, state), -change
+
+        start = jnp.zeros(()), optimizer.init(jnp.zeros(()))
+        rates = jax.lax.scan(step, start, None, length=count + 1)[1]
+        np.testing.assert_allclose(rates, np.linspace(0.2, 0.002, count + 1), rtol=1e-5)
+
+
 def test_normalizer_merges_batches() -> None:
     x = rng.normal(3.0, 2.0, size=(3, 50, 4)) * [1, 1, 1, 0]
     merged = Normalizer(4)
