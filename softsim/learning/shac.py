@@ -12,7 +12,7 @@ simulators give better policy gradients?", ICML 2022, without their bound on the
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import equinox as eqx
 import jax
@@ -22,7 +22,16 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import softjax_ops as sj
 from softsim.learning.algorithm import Algorithm
-from softsim.learning.checks import NOT_NEGATIVE, POSITIVE, SHARE, check, one_of, optional, whole
+from softsim.learning.checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    check,
+    number,
+    one_of,
+    optional,
+    whole,
+)
 from softsim.learning.environment import Environment, episode_limit
 from softsim.learning.networks import Actor, Critic, Normalizer
 from softsim.learning.policy import Policy, new_policy
@@ -50,6 +59,9 @@ class Shac(Algorithm):
     """A pass is split into this many batches; at least 1, at most num_envs * horizon."""
     target_keep: float = 0.2
     """Share of the target critic that an update keeps; 0 to 1."""
+    averaging: float = 0.0
+    """What is evaluated and kept is a running average of the policy's weights, of which an update
+    keeps this share; from 0, which is the policy itself, to below 1."""
     fading: float = 0.1
     """Width in which the end of an episode by failure is smoothed, in the derivative only and in
     units of the environment's margin; at least 0; at 0 failing has no derivative."""
@@ -66,6 +78,7 @@ class Shac(Algorithm):
         shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
         rules = {"critic_rate": POSITIVE, "fading": NOT_NEGATIVE}
         rules |= {"episode": optional(whole(2, "actions"))}
+        rules |= {"averaging": number(lambda x: 0 <= x < 1, "a share from 0 to below 1")}
         check(
             "Shac.",
             vars(self),
@@ -106,6 +119,7 @@ class Shac(Algorithm):
         age = jax.random.randint(for_age, (self.num_envs,), 0, self.limit(env))
         return TrainState(
             policy.actor,
+            policy.actor,
             critic,
             critic,
             self.optimizer(self.actor_rate).init(learned(policy.actor)),
@@ -130,8 +144,7 @@ class Shac(Algorithm):
             self, self.critic_optimizer, state.critic, state.critic_opt,
             state.normalizer(path.obs), targets, for_batches,
         )  # fmt: skip
-        keep = self.target_keep
-        target = jax.tree.map(lambda t, c: keep * t + (1 - keep) * c, state.target, critic)
+        actor = eqx.apply_updates(state.actor, change)
         metrics = {
             "reward": path.reward.mean(),
             "critic_loss": critic_loss,
@@ -140,9 +153,10 @@ class Shac(Algorithm):
             "std": jnp.exp(state.actor.log_std).mean(),
         }
         following = TrainState(
-            eqx.apply_updates(state.actor, change),
+            actor,
+            blend(self.averaging, state.average, actor),
             critic,
-            target,
+            blend(self.target_keep, state.target, critic),
             actor_opt,
             critic_opt,
             state.normalizer.update(path.obs),
@@ -157,6 +171,7 @@ class TrainState(eqx.Module):
     """All that changes in training: what a checkpoint holds."""
 
     actor: Actor
+    average: Actor
     critic: Critic
     target: Critic
     actor_opt: optax.OptState
@@ -168,8 +183,16 @@ class TrainState(eqx.Module):
 
     @property
     def policy(self) -> Policy:
-        """What is being learned."""
-        return Policy(self.actor, self.normalizer)
+        """What is being learned, averaged."""
+        return Policy(self.average, self.normalizer)
+
+
+Networks = TypeVar("Networks", Actor, Critic)
+
+
+def blend(keep: float, old: Networks, new: Networks) -> Networks:
+    """Weights of which `keep` is the old ones' share."""
+    return jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, old, new)
 
 
 class Piece(NamedTuple):
@@ -231,7 +254,8 @@ def zeroth_order(
     config: Shac, env: Environment, state: TrainState, start: Running, noise: Float[Array, "T N nu"]
 ) -> Piece:
     """The score-function gradient: no derivative of the physics."""
-    end, path = unroll(env, state.policy, start, noise, config.limit(env))
+    acting = Policy(state.actor, state.normalizer)
+    end, path = unroll(env, acting, start, noise, config.limit(env))
     return Piece(score_gradient(config, state, path), path, end)
 
 
