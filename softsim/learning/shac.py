@@ -62,6 +62,9 @@ class Shac(Algorithm):
     averaging: float = 0.0
     """What is evaluated and kept is a running average of the policy's weights, of which an update
     keeps this share; from 0, which is the policy itself, to below 1."""
+    outlier: float = 3.0
+    """The derivative by an action that is longer than this many medians of all, above 0, is
+    shortened to that: contact makes a few very long."""
     fading: float = 0.1
     """Width in which the end of an episode by failure is smoothed, in the derivative only and in
     units of the environment's margin; at least 0; at 0 failing has no derivative."""
@@ -76,7 +79,7 @@ class Shac(Algorithm):
         super().__post_init__()
         counts = dict.fromkeys(("critic_epochs", "critic_batches", "groups"), whole(1))
         shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
-        rules = {"critic_rate": POSITIVE, "fading": NOT_NEGATIVE}
+        rules = {"critic_rate": POSITIVE, "outlier": POSITIVE, "fading": NOT_NEGATIVE}
         rules |= {"episode": optional(whole(2, "actions"))}
         rules |= {"averaging": number(lambda x: 0 <= x < 1, "a share from 0 to below 1")}
         check(
@@ -239,15 +242,31 @@ def variance(gradients: Actor) -> Float[Array, ""]:
 def first_order(
     config: Shac, env: Environment, state: TrainState, start: Running, noise: Float[Array, "T N nu"]
 ) -> Piece:
-    """The derivative of the return through the physics and the target critic."""
+    """The derivative of the return through the physics and the target critic.
 
-    def loss(actor: Actor) -> tuple[Float[Array, ""], tuple[Running, Path]]:
-        end, path = unroll(env, Policy(actor, state.normalizer), start, noise, config.limit(env))
+    A policy acts by its actions alone, so that it is the derivative by every action, which is that
+    by its noise, times that of the action by the policy.
+    """
+
+    def loss(noise: Array) -> tuple[Float[Array, ""], tuple[Running, Path]]:
+        acting = Policy(state.actor, state.normalizer)
+        end, path = unroll(env, acting, start, noise, config.limit(env))
         gained = objective(config, path, value_after(state, path))
         return -gained - survival(config, state, path), (end, path)
 
-    gradient, (end, path) = eqx.filter_grad(loss, has_aux=True)(state.actor)
-    return Piece(gradient, path, end)
+    slopes, (end, path) = jax.grad(loss, has_aux=True)(noise)
+    slopes = without_outliers(slopes * jnp.exp(-state.actor.log_std), config.outlier)
+    obs = jax.lax.stop_gradient(state.normalizer(path.obs))
+    change = lambda actor: jnp.sum(slopes * jax.vmap(jax.vmap(actor.sample))(obs, noise))
+    return Piece(eqx.filter_grad(change)(state.actor), path, end)
+
+
+def without_outliers(slopes: Float[Array, "T N nu"], outlier: float) -> Float[Array, "T N nu"]:
+    """Derivatives by actions, none longer than `outlier` medians of those that are not zero (where
+    most throws miss, few have a derivative)."""
+    norms = jnp.linalg.norm(slopes, axis=-1, keepdims=True)
+    longest = outlier * jnp.nanmedian(jnp.where(norms > 0, norms, jnp.nan))
+    return slopes * jnp.where(norms > longest, longest / jnp.where(norms > 0, norms, 1.0), 1.0)
 
 
 def zeroth_order(

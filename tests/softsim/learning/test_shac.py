@@ -13,7 +13,7 @@ from softsim import learning
 from softsim.learning import shac
 from softsim.learning.apg import first_episode
 from softsim.learning.networks import Normalizer
-from softsim.learning.rollouts import Path
+from softsim.learning.rollouts import Path, unroll
 from tests.softsim.learning.cart import Cart
 
 rng = np.random.default_rng(0)
@@ -82,6 +82,39 @@ def test_failing_costs_what_would_have_followed(trained: tuple) -> None:
     stake = jnp.array([0.9 * max(float(p.reward[1, 0]), 0.0), 0.81 * 5.0, 0.9 * 5.0])
     soft = lambda x: jax.nn.sigmoid((x - 1e-10) / 0.1)
     np.testing.assert_allclose(slope[:, 0], stake * jax.vmap(jax.grad(soft))(p.margin[:, 0]) / 3)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "counted"),
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 4]),
+        ([1, 2, 3, 100], [1, 2, 3, 5]),  # twice the median, 2.5
+        ([0, 0, 0, 0, 7], [0, 0, 0, 0, 7]),  # of those that are not zero
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+)
+def test_no_action_counts_for_more_than_some(lengths: list, counted: list) -> None:
+    along = lambda x: jnp.array(x, float)[:, None, None] * jnp.array([0.6, -0.8])
+    np.testing.assert_allclose(shac.without_outliers(along(lengths), 2.0), along(counted))
+
+
+@pytest.mark.parametrize("fading", [0.0, 0.1])
+def test_first_order_is_the_derivative_by_the_policy(trained: tuple, fading: float) -> None:
+    """Where no derivative is an outlier, that of the loss, taken by the policy at once."""
+    config, env, state = trained
+    config = dataclasses.replace(config, outlier=1e9, fading=fading)
+    noise = jax.random.normal(jax.random.key(3), (4, 256, 1))
+
+    def loss(actor) -> jax.Array:
+        policy = learning.Policy(actor, state.normalizer)
+        path = unroll(env, policy, state.env_state, noise, config.limit(env))[1]
+        gained = shac.objective(config, path, shac.value_after(state, path))
+        return -gained - shac.survival(config, state, path)
+
+    expected = eqx.filter_jit(eqx.filter_grad(loss))(state.actor)
+    piece = eqx.filter_jit(shac.first_order)(config, env, state, state.env_state, noise)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+    jax.tree.map(close, piece.gradient, expected)
 
 
 @pytest.mark.parametrize(("epochs", "batches"), [(1, 1), (4, 4), (2, 3)])
