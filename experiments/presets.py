@@ -74,12 +74,13 @@ PRESETS: dict[str, Preset] = {
     "hopper": Preset(
         FAST,
         quick(
-            iterations=400,
+            iterations=500,
             horizon=64,
             discount=0.995,
             init_std=0.5,
             actor_rate=1e-3,
             critic_rate=2e-3,
+            averaging=0.95,
         ),
     ),
     "walker2d": untried(FAST, (128, 64, 32)),
