@@ -80,7 +80,6 @@ PRESETS: dict[str, Preset] = {
             init_std=0.5,
             actor_rate=1e-3,
             critic_rate=2e-3,
-            averaging=0.95,
         ),
     ),
     "walker2d": untried(FAST, (128, 64, 32)),

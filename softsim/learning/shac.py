@@ -62,9 +62,10 @@ class Shac(Algorithm):
     averaging: float = 0.0
     """What is evaluated and kept is a running average of the policy's weights, of which an update
     keeps this share; from 0, which is the policy itself, to below 1."""
-    outlier: float = 3.0
+    outlier: float | None = None
     """The derivative by an action that is longer than this many medians of all, above 0, is
-    shortened to that: contact makes a few very long."""
+    shortened to that: contact makes a few very long. But so do failures that can be avoided. None:
+    all count as they are."""
     fading: float = 0.1
     """Width in which the end of an episode by failure is smoothed, in the derivative only and in
     units of the environment's margin; at least 0; at 0 failing has no derivative."""
@@ -79,7 +80,7 @@ class Shac(Algorithm):
         super().__post_init__()
         counts = dict.fromkeys(("critic_epochs", "critic_batches", "groups"), whole(1))
         shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
-        rules = {"critic_rate": POSITIVE, "outlier": POSITIVE, "fading": NOT_NEGATIVE}
+        rules = {"critic_rate": POSITIVE, "outlier": optional(POSITIVE), "fading": NOT_NEGATIVE}
         rules |= {"episode": optional(whole(2, "actions"))}
         rules |= {"averaging": number(lambda x: 0 <= x < 1, "a share from 0 to below 1")}
         check(
@@ -255,7 +256,9 @@ def first_order(
         return -gained - survival(config, state, path), (end, path)
 
     slopes, (end, path) = jax.grad(loss, has_aux=True)(noise)
-    slopes = without_outliers(slopes * jnp.exp(-state.actor.log_std), config.outlier)
+    slopes = slopes * jnp.exp(-state.actor.log_std)
+    if config.outlier is not None:
+        slopes = without_outliers(slopes, config.outlier)
     obs = jax.lax.stop_gradient(state.normalizer(path.obs))
     change = lambda actor: jnp.sum(slopes * jax.vmap(jax.vmap(actor.sample))(obs, noise))
     return Piece(eqx.filter_grad(change)(state.actor), path, end)
