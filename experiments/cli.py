@@ -95,12 +95,13 @@ def lock(out: Path) -> Iterator[None]:
         return
     held = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--out {out}: another process writes there; wait for its end or choose another"
+            ) from None
         yield
-    except BlockingIOError:
-        raise ValueError(
-            f"--out {out}: another process writes there; wait for its end or choose another"
-        ) from None
     finally:
         os.close(held)
 
