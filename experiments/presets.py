@@ -77,9 +77,19 @@ PRESETS: dict[str, Preset] = {
     "hopper": Preset(FAST, hopping(iterations=500)),
     "walker2d": Preset(FAST, hopping(iterations=900)),
     # little noise, which costs more here than it explores; short episodes, because a robot on its
-    # back would teach for the rest of a long one
+    # back would teach for the rest of a long one; no derivative counts for much more than others,
+    # because none is about falling
     "half_cheetah": Preset(
-        shac=legged(iterations=1200, discount=0.95, init_std=0.1, episode=150),
+        shac=legged(
+            iterations=1400,
+            discount=0.97,
+            init_std=0.1,
+            episode=150,
+            actor_rate=2e-3,
+            critic_rate=2e-3,
+            outlier=3.0,
+            averaging=0.9,
+        ),
         apg=Apg(hidden=(128, 64, 32)),
     ),
     "ant": Preset(
