@@ -10,7 +10,10 @@ from softsim import learning
 POLICIES = Path(play.__file__).parent / "results" / "policies"
 
 
-@pytest.mark.parametrize(("file", "env", "least"), [("hopper", "Hopper-v5", 3000.0)])
+@pytest.mark.parametrize(
+    ("file", "env", "least"),
+    [("hopper", "Hopper-v5", 3000.0), ("half_cheetah", "HalfCheetah-v5", 6000.0)],
+)
 def test_a_stored_policy_runs_in_mujoco_c(file: str, env: str, least: float) -> None:
     policy = learning.load_policy(POLICIES / f"{file}.npz")
     (total, length), *_ = play.play(env, policy, [7])
