@@ -4,11 +4,12 @@ import csv
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,11 @@ from rich.progress import (
 from rich.table import Table
 
 from softsim.cache import enable_compile_cache
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Args = TypeVar("Args")
 
@@ -75,6 +81,44 @@ def open_folder(out: Path) -> Path:
     except OSError as error:
         raise ValueError(f"--out {out}: cannot write there ({error.strerror or error})") from None
     return out
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Keep a folder to this process until the block is left or the process ends, however it ends.
+
+    Raises:
+        ValueError: another process writes there.
+    """
+    if fcntl is None:  # no such locks on Windows
+        yield
+        return
+    held = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--out {out}: another process writes there; wait for its end or choose another"
+            ) from None
+        yield
+    finally:
+        os.close(held)
+
+
+def seconds(flag: str, text: str) -> float:
+    """A duration such as "90s", "30m", "1h" or "1h30m", in seconds.
+
+    Raises:
+        ValueError: it is none, or nothing; names the flag.
+    """
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    total = (
+        sum(int(n or 0) * unit for n, unit in zip(parts.groups(), (3600, 60, 1))) if parts else 0
+    )
+    if not total:
+        raise ValueError(f"{flag}: got {text!r}, expected a duration like 90s, 30m, 1h or 1h30m")
+    return float(total)
 
 
 def load_model(path: Path) -> mujoco.MjModel:

@@ -42,6 +42,10 @@ FAST_ANT = {
 quick = partial(Shac, num_envs=16, actor_rate=0.02, critic_rate=5e-3, critic_epochs=4)
 # Four steps ahead: over 16, the gradients of different ants hardly agree.
 legged = partial(quick, num_envs=64, horizon=4, hidden=(128, 64, 32), actor_rate=1e-3)
+# Half a second ahead, and gently: large steps saturate the actions of a first great leap.
+hopping = partial(
+    quick, horizon=64, discount=0.995, init_std=0.5, actor_rate=1e-3, critic_rate=2e-3
+)
 NEAR, FAR = (Softness("straight_through", reach=reach) for reach in (0.02, 0.05))  # m
 
 
@@ -70,23 +74,22 @@ PRESETS: dict[str, Preset] = {
         shac=quick(iterations=200, actor_rate=0.01, softness=NEAR), apg=Apg(softness=NEAR)
     ),
     "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
-    # half a second ahead, and gently: large steps saturate the actions of a first great leap
-    "hopper": Preset(
-        FAST,
-        quick(
-            iterations=400,
-            horizon=64,
-            discount=0.995,
-            init_std=0.5,
-            actor_rate=1e-3,
-            critic_rate=2e-3,
-        ),
-    ),
-    "walker2d": untried(FAST, (128, 64, 32)),
+    "hopper": Preset(FAST, hopping(iterations=500)),
+    "walker2d": Preset(FAST, hopping(iterations=900)),
     # little noise, which costs more here than it explores; short episodes, because a robot on its
-    # back would teach for the rest of a long one
+    # back would teach for the rest of a long one; no derivative counts for much more than others,
+    # because none is about falling
     "half_cheetah": Preset(
-        shac=legged(iterations=1200, discount=0.95, init_std=0.1, episode=150),
+        shac=legged(
+            iterations=1400,
+            discount=0.97,
+            init_std=0.1,
+            episode=150,
+            actor_rate=2e-3,
+            critic_rate=2e-3,
+            outlier=3.0,
+            averaging=0.9,
+        ),
         apg=Apg(hidden=(128, 64, 32)),
     ),
     "ant": Preset(

@@ -8,12 +8,14 @@
 
 What is not given comes from experiments/presets.py. Writes progress.csv (every update), returns.csv
 (every evaluation and seed), a checkpoint, the policies, curve.png and metrics.json; stopped at any
-time, it continues with --resume and ends with the same result. The policies kept are those of the
-best evaluations. At the end they are read back and scored from other starts in softsim and in
-MuJoCo C, and an episode is drawn, as a strip and moving, where MuJoCo can render.
+time, or by `--budget 1h`, it continues with --resume and ends with the same result. The policies
+kept are those of the best evaluations. At the end they are read back and scored from other starts
+in softsim and in MuJoCo C, and an episode is drawn, as a strip and moving, where MuJoCo can render.
 """
 
+import math
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -51,6 +53,9 @@ class Args:
     """folder for everything written; default: runs/train/ENV-ALGORITHM"""
     resume: bool = False
     """continue from the checkpoint in the folder"""
+    budget: str | None = None
+    """stop after this time, such as 90s, 30m or 1h30m, as if all updates were done; --resume
+    continues, with a budget of its own"""
     seed: int = 0
     """the first random seed"""
     seeds: int = 1
@@ -68,6 +73,12 @@ class Args:
         for name in ("seeds", "check_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 1")
+        _ = self.allowed
+
+    @property
+    def allowed(self) -> float:
+        """Seconds that training may take."""
+        return math.inf if self.budget is None else cli.seconds("--budget", self.budget)
 
     @property
     def algo(self) -> str:
@@ -114,7 +125,7 @@ def start(args: Args) -> tuple[envs.Env, Any]:
 def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report, Log]:
     """Follow a training: a bar, tables, and the best policies so far; the last report."""
     out, log = args.folder, Log(args.folder, args.resume)
-    total = args.algorithm.iterations
+    total, end = args.algorithm.iterations, time.monotonic() + args.allowed
     with cli.progress() as bar, closing(reports):
         task = bar.add_task("training", total=total, status="compiling")
         try:
@@ -125,6 +136,9 @@ def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report
                         policy.save(out / f"policy_{seed}.npz")
                 status = f"return {report.returns.mean():.4g}, {log.speed:,.0f} steps/s"
                 bar.update(task, completed=report.iteration, status=status)
+                if report.iteration < total and time.monotonic() > end:
+                    print(f"--budget {args.budget} is spent; --resume continues in {out}")
+                    break
         except learning.DivergedError as error:
             (out / "diagnosis.txt").write_text(error.diagnosis + "\n")
             raise ValueError(f"{error} The whole report: {out / 'diagnosis.txt'}") from error
@@ -170,6 +184,12 @@ def picture(args: Args, env: envs.Env, best: int) -> str:
 
 
 def main(args: Args) -> None:
+    """Train, or continue, then check and draw, alone in the folder."""
+    with cli.lock(cli.open_folder(args.folder)):
+        train_and_check(args)
+
+
+def train_and_check(args: Args) -> None:
     """Train, or continue, then check and draw."""
     env, reports = start(args)
     out, seeds = args.folder, args.all_seeds

@@ -5,6 +5,7 @@ from mujoco import mjx
 
 from softsim import _mjx, collision, dynamics
 from softsim.constraint import Rows, make_rows
+from softsim.layout import with_room
 from softsim.linear import solve_spd
 from softsim.noslip import without_slip
 from softsim.softening import Softening
@@ -30,6 +31,7 @@ def position(m: mjx.Model, d: mjx.Data) -> mjx.Data:
 
 def constrained(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, Rows]:
     """Contacts at the poses in `d`, and all constraint rows."""
+    d = with_room(m, d)
     contact = collision.collide(m, d, softening)
     d = d.tree_replace({"_impl.contact": contact.to_mjx(d._impl.contact)})
     return d, make_rows(m, d, contact, softening)

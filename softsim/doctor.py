@@ -24,6 +24,7 @@ from softsim.collision import Contact, collide
 from softsim.convergence import stopped_short
 from softsim.differences import Judgement, Samples
 from softsim.integrators import advance, difference_pos, integrate_pos
+from softsim.layout import with_room
 from softsim.model import check_inputs
 from softsim.softening import Softening
 
@@ -102,6 +103,7 @@ def check_gradients(
     eps = float(jnp.finfo(d.qpos.dtype).eps) ** (1 / 3) if epsilon is None else epsilon
     tol = (1e-3 if double else 0.1) if tolerance is None else tolerance
     check_inputs(m, d)
+    d = with_room(m, d)
     soft = dataclasses.replace(softening, gradient_only=False)
     names = {
         "position": elements.dofs(m),
@@ -135,7 +137,7 @@ def _stages(
         act=d.act + da,
         ctrl=d.ctrl + du,
     )
-    y = advance(m, x, lambda d: accelerate(m, d, softening))
+    y, _ = advance(m, x, lambda d: accelerate(m, d, softening))
     c = collide(m, y, softening)
     stages = {
         "poses": {"positions": y.xpos, "rotations": y.xmat},

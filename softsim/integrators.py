@@ -4,6 +4,7 @@ Reference: MuJoCo documentation, "Computation", section "Numerical integration".
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,31 @@ from softsim.rotations import normalize, pure, quat_conj, quat_exp, quat_mul, qu
 Velocity = Float[Array, " nv"]
 Forward = Callable[[Data], Data]
 
-RK4_NODES = np.array([0, 1 / 2, 1 / 2, 1])
-RK4_WEIGHTS = np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6])
+
+class Stages(NamedTuple):
+    """When a step evaluates accelerations, and what each does to the state after it.
+
+    Attributes:
+        node: the time of each evaluation, in steps.
+        velocity: the share of its acceleration in the change of velocity, in steps.
+        position: the same in the change of position, in steps squared.
+    """
+
+    node: np.ndarray
+    velocity: np.ndarray
+    position: np.ndarray
 
 
-def advance(m: Model, d: Data, forward: Forward) -> Data:
+SEMI_IMPLICIT = Stages(*np.array([[0.0], [1.0], [1.0]]))
+RK4 = Stages(*np.array([[0, 1 / 2, 1 / 2, 1], [1 / 6, 1 / 3, 1 / 3, 1 / 6], [1 / 6] * 3 + [0]]))
+
+
+def stages_of(m: Model) -> Stages:
+    """Those of the model's integrator."""
+    return RK4 if m.opt.integrator == IntegratorType.RK4 else SEMI_IMPLICIT
+
+
+def advance(m: Model, d: Data, forward: Forward) -> tuple[Data, Data]:
     """The state one `m.opt.timestep` later, by the integrator of the model.
 
     Args:
@@ -33,13 +54,14 @@ def advance(m: Model, d: Data, forward: Forward) -> Data:
 
     Returns:
         `forward(d)` with the new time, qpos, qvel, act and warm start. All other fields keep the
-        values of the start of the step.
+        values of the start of the step. Beside it what `forward` gave at each of the integrator's
+        `Stages`, with an axis for them in front of every array.
     """
     if m.opt.integrator == IntegratorType.RK4:
         return rk4(m, d, forward)
-    if m.opt.integrator == IntegratorType.IMPLICITFAST:
-        return implicitfast(m, forward(d))
-    return euler(m, forward(d))
+    at = forward(d)
+    after = implicitfast if m.opt.integrator == IntegratorType.IMPLICITFAST else euler
+    return after(m, at), jax.tree.map(lambda x: jnp.asarray(x)[None], at)
 
 
 def euler(m: Model, d: Data) -> Data:
@@ -56,7 +78,7 @@ def implicitfast(m: Model, d: Data) -> Data:
     return _semi_implicit(m, d, implicitfast_acceleration(m, d))
 
 
-def rk4(m: Model, d: Data, forward: Forward) -> Data:
+def rk4(m: Model, d: Data, forward: Forward) -> tuple[Data, Data]:
     """The classical Runge-Kutta method, rotations on their manifold, activations clamped at the
     end of the step. The warm start is the acceleration of the last stage.
 
@@ -81,14 +103,14 @@ def rk4(m: Model, d: Data, forward: Forward) -> Data:
         return (rate, total, after.qacc), after
 
     rest = jax.tree.map(jnp.zeros_like, (d.qvel, d.qacc, d.act))
-    nodes = tuple(jnp.asarray(x, d.qpos.dtype) for x in (RK4_NODES, RK4_WEIGHTS))
+    nodes = tuple(jnp.asarray(x, d.qpos.dtype) for x in (RK4.node, RK4.velocity))
     carry, stages = jax.lax.scan(stage, (rest, rest, d.qacc), nodes)
     _, (qvel, qacc, act_dot), warmstart = carry
     start = jax.tree.map(lambda x: x[0], stages)
     # servos of rotations wrap their activation about the angle at the last stage, as in MuJoCo
     end = start.replace(qacc=warmstart, actuator_length=stages.actuator_length[-1])
     end = _update(m, end, qvel, qacc, act_dot)
-    return end.replace(qacc=start.qacc, actuator_length=start.actuator_length)
+    return end.replace(qacc=start.qacc, actuator_length=start.actuator_length), stages
 
 
 def integrate_pos(

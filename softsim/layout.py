@@ -5,6 +5,7 @@ they are counted by softsim's own table of pairs, whatever their cone.
 """
 
 import copy
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,37 +15,67 @@ from jaxtyping import Int
 from mujoco import mjx
 
 from softsim._mjx import geom_groups, numeric
-from softsim.collision.contract import NO_BROADPHASE, PAIRS
+from softsim.collision.contract import NO_BROADPHASE, pair_of
+from softsim.follow import Follow, follows
 
 _CONSTRAINT, _CONTACT = mujoco.mjtDisableBit.mjDSBL_CONSTRAINT, mujoco.mjtDisableBit.mjDSBL_CONTACT
 _ELLIPTIC = mujoco.mjtCone.mjCONE_ELLIPTIC
+_ROWS = ("efc_pos", "efc_margin", "efc_frictionloss", "efc_D", "efc_aref", "efc_force")
 
 
 def allocate(m: mjx.Model | mujoco.MjModel, device: jax.Device) -> mjx.Data:
     """The data of `m` at `qpos0`, as `mjx.make_data` makes it."""
     d = mjx.make_data(_without_contacts(m), device=device, impl="jax")
-    dims = contact_dims(m)
-    kinds = [int(_row_type(m, dim)) for dim in dims for _ in range(_row_count(m, dim))]
-    if m.opt.disableflags & _CONSTRAINT:
-        kinds = []
-    kept = d._impl.efc_type.astype(np.int32)
-    row_type = np.concatenate([kept, np.array(kinds, np.int32)])
-    sizes = [_row_count(m, dim) for dim in dims]
-    address = len(kept) + np.cumsum([0, *sizes])[:-1]
-    rows = ("pos", "margin", "frictionloss", "D", "aref", "force")
-    impl = d._impl.replace(
-        ncon=len(dims),
-        nefc=len(row_type),
-        contact=jax.device_put(_contacts(dims, address), device),
-        efc_type=row_type,
-        efc_J=jnp.zeros((len(row_type), m.nv), device=device),
-        **{f"efc_{name}": jnp.zeros(len(row_type), device=device) for name in rows},
-    )
-    return d.replace(_impl=impl)
+    others = d._impl.efc_type.astype(np.int32)
+    fields = _contact_fields(m, len(others))
+    fields["efc_type"] = np.concatenate([others, fields["efc_type"]])
+    for name in ("contact", "efc_J", *_ROWS):
+        fields[name] = jax.device_put(fields[name], device)
+    return d.replace(_impl=d._impl.replace(**fields))
 
 
-def contact_dims(m: mjx.Model | mujoco.MjModel) -> Int[np.ndarray, " ncon"]:
-    """The dimension of each contact that `collide` returns, in its order."""
+def with_room(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """`d` with room for the contacts of `m`, if it has room for those of MJX.
+
+    What makes data from an `MjModel` does not know which engine the model is to follow.
+    """
+    if not has_room_of_mjx(m, d):
+        return d
+    rows = sum(_row_count(m, dim) for dim in d._impl.contact.dim)
+    others = d._impl.efc_type[: max(len(d._impl.efc_type) - rows, 0)]
+    fields = _contact_fields(m, len(others))
+    fields["efc_type"] = jnp.concatenate([others, fields["efc_type"]])
+    return d.replace(_impl=d._impl.replace(**fields))
+
+
+def has_room_of_mjx(m: mjx.Model, d: mjx.Data) -> bool:
+    """Whether `m` has other numbers of contacts than in MJX and `d` has room for those of MJX."""
+    if follows(m) == "mjx" or np.array_equal(d._impl.contact.dim, contact_dims(m)):
+        return False
+    return np.array_equal(d._impl.contact.dim, contact_dims(m, "mjx"))
+
+
+def unknown_contacts(given: mjx.Data, made: mjx.Data) -> mjx.Data:
+    """`made` with room for contacts as in `given`; they and their rows are NaN."""
+
+    def unknown(x):
+        is_float = jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating)
+        return jnp.full_like(x, jnp.nan) if is_float else x
+
+    fields = {name: getattr(given._impl, name) for name in ("ncon", "nefc", "efc_type")}
+    for name in ("contact", "efc_J", *_ROWS):
+        fields[name] = jax.tree.map(unknown, getattr(given._impl, name))
+    return made.replace(_impl=made._impl.replace(**fields))
+
+
+def contact_dims(
+    m: mjx.Model | mujoco.MjModel, follow: Follow | None = None
+) -> Int[np.ndarray, " ncon"]:
+    """The dimension of each contact that `collide` returns, in its order.
+
+    Args:
+        follow: the engine whose contacts are counted; None for the one that the model follows.
+    """
     if m.opt.disableflags & _CONTACT:
         return np.zeros(0, np.int32)
     max_pairs, max_points = numeric(m, "max_geom_pairs"), numeric(m, "max_contact_points")
@@ -54,10 +85,35 @@ def contact_dims(m: mjx.Model | mujoco.MjModel) -> Int[np.ndarray, " ncon"]:
         if max_pairs > -1 and not set(key.types) & NO_BROADPHASE:
             pairs = min(pairs, max_pairs)
         dim = int(key.condim)
-        counts[dim] = counts.get(dim, 0) + pairs * PAIRS[key.types].ncon
+        per_pair = pair_of(follow or follows(m), key.types).count(key.subgrid_size)
+        counts[dim] = counts.get(dim, 0) + pairs * per_pair
     if max_points > -1:
         counts = {dim: min(count, max_points) for dim, count in counts.items()}
     return np.repeat(sorted(counts), [counts[dim] for dim in sorted(counts)]).astype(np.int32)
+
+
+def _contact_fields(m: mjx.Model | mujoco.MjModel, others: int) -> dict[str, Any]:
+    """The fields of a data's `_impl` that have room for contacts and rows, all zero.
+
+    Of `efc_type` the rows of contacts alone.
+
+    Args:
+        others: number of rows of all other constraints.
+    """
+    dims = contact_dims(m)
+    kinds = [int(_row_type(m, dim)) for dim in dims for _ in range(_row_count(m, dim))]
+    if m.opt.disableflags & _CONSTRAINT:
+        kinds = []
+    sizes = [_row_count(m, dim) for dim in dims]
+    rows = others + len(kinds)
+    return {
+        "ncon": len(dims),
+        "nefc": rows,
+        "contact": _contacts(dims, others + np.cumsum([0, *sizes])[:-1]),
+        "efc_type": np.array(kinds, np.int32),
+        "efc_J": np.zeros((rows, m.nv), jnp.zeros(()).dtype),
+        **{name: np.zeros(rows, jnp.zeros(()).dtype) for name in _ROWS},
+    }
 
 
 def _row_type(m: mjx.Model | mujoco.MjModel, dim: int) -> mjx.ConstraintType:

@@ -11,7 +11,7 @@ from mujoco import mjx
 
 from softsim.collision.meshes import MAX_HULL_VERTICES, convex_meshes
 from softsim.follow import FOLLOW, Follow, with_follow
-from softsim.layout import allocate
+from softsim.layout import allocate, has_room_of_mjx, unknown_contacts
 from softsim.names import Element, name_to_id
 from softsim.noslip import Option
 from softsim.notice import tell_few_iterations
@@ -98,16 +98,20 @@ def make_data(m: mjx.Model, *, keyframe: Element | None = None) -> mjx.Data:
     return d.replace(**shaped)
 
 
-def put_data(mj_model: mujoco.MjModel, mj_data: mujoco.MjData) -> mjx.Data:
-    """`mj_data` as an `mjx.Data`.
+def put_data(model: mujoco.MjModel | mjx.Model, mj_data: mujoco.MjData) -> mjx.Data:
+    """`mj_data` as an `mjx.Data`, for the model in either form.
+
+    An `MjModel` does not know whether it is to follow MuJoCo C, which has more contacts for some
+    pairs of geoms. Its data can be stepped all the same, but the contacts that a step leaves in it
+    are then NaN: give the `mjx.Model` where you want to read them, or call `softsim.collide`.
 
     Only the inputs of a step are copied (state, controls, applied forces, mocap poses, activity of
     equality constraints, warm start); what follows from them is zero until a step computes it.
 
     Raises:
-        ValueError: if a copied field holds NaN or infinity, or does not belong to `mj_model`.
+        ValueError: if a copied field holds NaN or infinity, or does not belong to `model`.
     """
-    d = _default_float(allocate(mj_model, _device()))
+    d = _default_float(allocate(model, _device()))
     fields = {}
     for name in INPUTS:
         value = np.asarray(getattr(mj_data, name))
@@ -201,8 +205,10 @@ def check_inputs(m: mjx.Model, d: mjx.Data) -> None:
             refuse_not_finite(f"d.{name}", np.asarray(value))
 
 
-def like_given(given: mjx.Data, made: mjx.Data) -> mjx.Data:
+def like_given(m: mjx.Model, given: mjx.Data, made: mjx.Data) -> mjx.Data:
     """`made` with the dtypes of `given`, so that loops over steps carry one and the same pytree.
+
+    Contacts are NaN where `given` has no room for all of them, see `put_data`.
 
     Raises:
         ValueError: names the first array whose shape differs: `given` belongs to another model.
@@ -217,6 +223,8 @@ def like_given(given: mjx.Data, made: mjx.Data) -> mjx.Data:
             )
         return jnp.asarray(new, jnp.asarray(old).dtype)
 
+    if has_room_of_mjx(m, given):
+        made = unknown_contacts(given, made)
     return jax.tree_util.tree_map_with_path(cast, given, made)
 
 

@@ -11,6 +11,7 @@ from softsim import _mjx, collision, dynamics, integrators
 from softsim.acceleration import accelerate, observe, position
 from softsim.adaptive import Adaptive, integrate
 from softsim.derivative_rule import Run, softened
+from softsim.layout import with_room
 from softsim.model import check_inputs, like_given
 from softsim.saltation import event_aware
 from softsim.softening import Softening
@@ -41,7 +42,7 @@ def step(
     check_inputs(m, d)
     if adaptive is not None:
         d = forward(m, d, softening)
-    return like_given(d, _advanced(_full_step, m, d, softening, adaptive, d.ctrl))
+    return like_given(m, d, _advanced(_full_step, m, d, softening, adaptive, d.ctrl))
 
 
 def next_state(
@@ -80,7 +81,7 @@ def forward(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> mj
     Softening and errors are as in `step`.
     """
     check_inputs(m, d)
-    return like_given(d, softened(_full_forward, m, d, softening))
+    return like_given(m, d, softened(_full_forward, m, d, softening))
 
 
 def collide(m: mjx.Model, d: mjx.Data, softening: Softening | None = None) -> collision.Contact:
@@ -100,22 +101,22 @@ def kinematics(m: mjx.Model, d: mjx.Data) -> mjx.Data:
     arms, actuator lengths and the mass matrix. Errors are as in `step`.
     """
     check_inputs(m, d)
-    return like_given(d, _mjx.camlight(m, dynamics.transmission(m, position(m, d))))
+    return like_given(m, d, _mjx.camlight(m, dynamics.transmission(m, position(m, d))))
 
 
 def _contacts(m: mjx.Model, d: mjx.Data, softening: Softening) -> collision.Contact:
-    return collision.collide(m, dynamics.kinematics(m, d), softening)
+    return collision.collide(m, dynamics.kinematics(m, with_room(m, d)), softening)
 
 
 def _full_forward(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
     return observe(m, accelerate(m, d, softening))
 
 
-def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+def _full_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, mjx.Data]:
     return integrators.advance(m, d, lambda d: _full_forward(m, d, softening))
 
 
-def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> mjx.Data:
+def _bare_step(m: mjx.Model, d: mjx.Data, softening: Softening) -> tuple[mjx.Data, mjx.Data]:
     return integrators.advance(m, d, lambda d: accelerate(m, d, softening))
 
 

@@ -24,10 +24,11 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from mujoco.mjx import GeomType, Model
+from mujoco.mjx import GeomType
 
-from softsim.follow import Follow, follows
+from softsim.follow import Follow
 from softsim.softening import Part
 
 
@@ -115,27 +116,56 @@ class Hit(eqx.Module):
     weight: Float[Array, " k"]
 
 
+def absent_added(hit: Hit, count: int) -> Hit:
+    """The same contacts, filled up to `count` with some that are not there."""
+    place = np.minimum(np.arange(count), hit.dist.shape[0] - 1)
+    there = np.arange(count) < hit.dist.shape[0]
+    weight = jnp.where(there, hit.weight[place], 0.0)
+    return Hit(hit.dist[place], hit.pos[place], hit.frame[place], weight)
+
+
 PairFunction = Callable[[Part, Any, Any], Hit]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of the table of pairs: the function and how many contacts it returns."""
+    """One row of the table of pairs: a function, and what its contacts are.
+
+    Attributes:
+        ncon: how many contacts it returns; with a height field that may depend on how many cells
+            of it the other geom can touch.
+        nearest: whether each is the nearest point of a shape, or a corner of it, so that `dist`
+            changes with the velocity of that point. Others wander: on the rim of a cylinder, along
+            an edge that is clipped.
+    """
 
     function: PairFunction
-    ncon: int
+    ncon: int | Callable[[tuple[int, int]], int]
+    nearest: bool
+
+    def count(self, subgrid: tuple[int, int]) -> int:
+        """Number of contacts.
+
+        Args:
+            subgrid: (columns, rows) of the height field, if one of the geoms is one.
+        """
+        return self.ncon if isinstance(self.ncon, int) else self.ncon(subgrid)
 
 
 PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
 MUJOCO_PAIRS: dict[tuple[GeomType, GeomType], Pair] = {}
-"""What stands in for the entry of `PAIRS` in models that follow MuJoCo C; as many contacts."""
+"""What stands in for the entry of `PAIRS` in models that follow MuJoCo C."""
 
 NO_BROADPHASE = {GeomType.HFIELD, GeomType.PLANE}
 """Types without a bounding sphere: max_geom_pairs drops none of their pairs."""
 
 
 def pair(
-    type1: GeomType, type2: GeomType, ncon: int, follow: Follow = "mjx"
+    type1: GeomType,
+    type2: GeomType,
+    ncon: int | Callable[[tuple[int, int]], int],
+    nearest: bool = False,
+    follow: Follow = "mjx",
 ) -> Callable[[PairFunction], PairFunction]:
     """Enters a function into `PAIRS`, the table the driver reads, under its two geom types.
 
@@ -143,6 +173,7 @@ def pair(
         type1: type of the first geom.
         type2: type of the second geom; MuJoCo's order, `type1 <= type2`.
         ncon: number of contacts in the `Hit` it returns.
+        nearest: see `Pair`.
         follow: "mujoco" enters it into `MUJOCO_PAIRS` instead.
     """
     if type1 > type2:
@@ -152,13 +183,12 @@ def pair(
 
     def enter(function: PairFunction) -> PairFunction:
         table = PAIRS if follow == "mjx" else MUJOCO_PAIRS
-        table[type1, type2] = Pair(function, ncon)
+        table[type1, type2] = Pair(function, ncon, nearest)
         return function
 
     return enter
 
 
-def pair_function(m: Model, type1: GeomType, type2: GeomType) -> PairFunction:
-    """The function of two geom types, of the engine the model follows where that has its own."""
-    own = MUJOCO_PAIRS if follows(m) == "mujoco" else {}
-    return own.get((type1, type2), PAIRS[type1, type2]).function
+def pair_of(follow: Follow, types: tuple[GeomType, GeomType]) -> Pair:
+    """The entry of two geom types, of the engine to follow where that has its own."""
+    return (MUJOCO_PAIRS if follow == "mujoco" else {}).get(types, PAIRS[types])

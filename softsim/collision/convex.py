@@ -22,8 +22,8 @@ from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.softening import Part
 
 
-@pair(GeomType.PLANE, GeomType.BOX, ncon=4)
-@pair(GeomType.PLANE, GeomType.MESH, ncon=4)
+@pair(GeomType.PLANE, GeomType.BOX, ncon=4, nearest=True)
+@pair(GeomType.PLANE, GeomType.MESH, ncon=4, nearest=True)
 def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     """Four contacts for the vertices among the deepest.
 
@@ -81,8 +81,8 @@ def settled(mean: Float[Array, "*s 3"]) -> tuple[Float[Array, "*s 3"], Float[Arr
     return unit(normal, x)[0], saturate(9 * squared - 1)
 
 
-@pair(GeomType.SPHERE, GeomType.BOX, ncon=1)
-@pair(GeomType.SPHERE, GeomType.MESH, ncon=1)
+@pair(GeomType.SPHERE, GeomType.BOX, ncon=1, nearest=True)
+@pair(GeomType.SPHERE, GeomType.MESH, ncon=1, nearest=True)
 def sphere_convex(part: Part, sphere: Geom, convex: Convex) -> Hit:
     """One contact, on the line from the centre to the closest point of the convex shape."""
     dist, pos, normal = sphere_near(part, sphere, convex)

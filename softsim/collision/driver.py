@@ -11,13 +11,21 @@ from jaxtyping import Array, Float, Int
 from mujoco import mjx
 
 from softsim._mjx import FunctionKey, geom_groups, numeric
-from softsim.collision import shapes
+from softsim.collision import broad_phase, shapes
 from softsim.collision.batches import Batch, batches
 from softsim.collision.contact import Contact, Parameters, explicit, mixed
-from softsim.collision.contract import NO_BROADPHASE, PAIRS, Hit, pair_function
+from softsim.collision.contract import NO_BROADPHASE, Hit, pair_of
+from softsim.follow import follows
 from softsim.softening import Part, Softening
 
 T = TypeVar("T")
+
+
+def contacts_are_nearest(m: mjx.Model, part: Part) -> bool:
+    """Whether the distances of all contacts change with the velocities of their points."""
+    return part.mode == "hard" and all(
+        pair_of(follows(m), key.types).nearest for key in geom_groups(m)
+    )
 
 
 def collide(m: mjx.Model, d: mjx.Data, softening: Softening) -> Contact:
@@ -46,8 +54,9 @@ def collide(m: mjx.Model, d: mjx.Data, softening: Softening) -> Contact:
         chosen = jnp.concatenate(nearest)
         parameters, geom = jax.tree.map(lambda x: jnp.asarray(x)[chosen], (parameters, geom))
 
-    ncon = np.repeat([PAIRS[key.types].ncon for key in keys], counts)
-    hit = _hit(m, d, softening.collision, batches(m, keys, counts), geom, ncon)
+    ncon = np.repeat([pair_of(follows(m), k.types).count(k.subgrid_size) for k in keys], counts)
+    reach = parameters.includemargin + softening.reach
+    hit = _hit(m, d, softening, batches(m, keys, counts), geom, ncon, reach)
     of_contact = np.repeat(np.arange(len(ncon)), ncon)
     parameters, geom = jax.tree.map(lambda x: x[of_contact], (parameters, jnp.asarray(geom)))
     contact = Contact(
@@ -99,16 +108,20 @@ def _nearest(
 def _hit(
     m: mjx.Model,
     d: mjx.Data,
-    part: Part,
+    softening: Softening,
     parts: Iterable[Batch],
     geom: Int[Array, "p 2"] | Int[np.ndarray, "p 2"],
     ncon: Int[np.ndarray, " p"],
+    reach: Float[Array, " p"],
 ) -> Hit:
-    """All contacts of all pairs, in their order; pair k has `ncon[k]` of them."""
+    """All contacts of all pairs, in their order; pair k has `ncon[k]` of them.
+
+    They act from `reach` (m) on.
+    """
     first = np.cumsum(ncon) - ncon
     hits, places = [], []
     for batch in parts:
-        hit = _of_batch(m, d, part, batch, geom[batch.place])
+        hit = _of_batch(m, d, softening, batch, geom[batch.place], reach[batch.place])
         count = hit.dist.shape[1]
         hits.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hit))
         places.append((first[batch.place][:, None] + np.arange(count)).ravel())
@@ -121,19 +134,26 @@ def _hit(
 def _of_batch(
     m: mjx.Model,
     d: mjx.Data,
-    part: Part,
+    softening: Softening,
     batch: Batch,
     geom: Int[Array, "p 2"] | Int[np.ndarray, "p 2"],
+    reach: Float[Array, " p"],
 ) -> Hit:
     """The pair function of a batch, mapped over its pairs; leaves (p, k, ...)."""
-    function = pair_function(m, *batch.types)
+    entry = pair_of(follows(m), batch.types)
     if batch.swapped.any():
         geom = jnp.where(batch.swapped[:, None], geom[:, ::-1], geom)
     (build1, more1), (build2, more2) = (shapes.builder(m, batch, i) for i in (0, 1))
     pose1, pose2 = ((d.geom_xpos[g], d.geom_xmat[g], m.geom_size[g]) for g in geom.T)
-    hit = jax.vmap(lambda a, b: function(part, build1(*a), build2(*b)))(
-        (*pose1, *more1), (*pose2, *more2)
-    )
+    one = lambda a, b: entry.function(softening.collision, build1(*a), build2(*b))
+    narrow = lambda pairs: jax.vmap(one)(*pairs)
+    pairs = (*pose1, *more1), (*pose2, *more2)
+    if broad_phase.applies(batch, softening):
+        between = lambda a, b: broad_phase.gap(build1(*a), build2(*b))
+        gap = jax.lax.stop_gradient(jax.vmap(between)(*pairs) - reach)
+        hit = broad_phase.of_those_that_meet(narrow, pairs, gap, entry.count(batch.subgrid))
+    else:
+        hit = narrow(pairs)
     if batch.swapped.any():  # the frame of the opposite normal has the same first tangent
         sign = np.where(batch.swapped[:, None], [-1.0, 1.0, -1.0], 1.0)
         hit = replace(hit, frame=hit.frame * jnp.asarray(sign[:, None, :, None], hit.frame.dtype))

@@ -52,7 +52,7 @@ _FACES_OF_EDGE = np.array(
 )
 _SURFACE = 1
 # grid corners of the two triangles of a cell, as (column, row), counter-clockwise from above
-_TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]], np.int32)
+TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]], np.int32)
 
 
 def _cells(
@@ -79,7 +79,7 @@ def _cells(
     return jnp.clip(cells, 0, count - 1), truth
 
 
-def _prism(field: HField, corners: Int[Array, "3 2"]) -> Convex:
+def prism(field: HField, corners: Int[Array, "3 2"]) -> Convex:
     """The prism between the base and the triangle of three grid points, about its centroid."""
     step = 2 * field.size[:2] / (jnp.array(field.data.shape) - 1)
     flat = step * corners - field.size[:2]
@@ -124,8 +124,8 @@ def _collide(
     geom = replace(geom, pos=center, mat=turn)
     field = jax.tree.map(lambda x: x.astype(geom.pos.dtype), field)
     cells, inside = _cells(part, field, center, radius)
-    corners = (cells[None, :, None] + _TRIANGLES[:, None]).reshape(-1, 3, 2)
-    prisms = jax.vmap(lambda c: _prism(field, c))(corners)
+    corners = (cells[None, :, None] + TRIANGLES[:, None]).reshape(-1, 3, 2)
+    prisms = jax.vmap(lambda c: prism(field, c))(corners)
     dist, pos, normal, weight = jax.vmap(lambda p: touch(geom, p))(prisms)
 
     # MJX: a contact that would push down, through a crack between prisms, pushes up the surface

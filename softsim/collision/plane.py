@@ -35,14 +35,14 @@ def _touch(plane: Geom, points: Float[Array, "k 3"], one_frame: Float[Array, "3 
     return Hit(dist, points - 0.5 * dist[:, None] * n, frames, jnp.ones_like(dist))
 
 
-@pair(GeomType.PLANE, GeomType.SPHERE, ncon=1)
+@pair(GeomType.PLANE, GeomType.SPHERE, ncon=1, nearest=True)
 def plane_sphere(part: Part, plane: Geom, sphere: Geom) -> Hit:
     """One contact, at the sphere's lowest point."""
     n = plane.mat[:, 2]
     return _touch(plane, (sphere.pos - n * sphere.size[0])[None], frame(part, n))
 
 
-@pair(GeomType.PLANE, GeomType.CAPSULE, ncon=2)
+@pair(GeomType.PLANE, GeomType.CAPSULE, ncon=2, nearest=True)
 def plane_capsule(part: Part, plane: Geom, capsule: Geom) -> Hit:
     """Two contacts, below the capsule's two ends; tangents follow its axis where it lies.
 
@@ -56,7 +56,7 @@ def plane_capsule(part: Part, plane: Geom, capsule: Geom) -> Hit:
     return _touch(plane, ends - n * capsule.size[0], frame_along(part, n, axis))
 
 
-@pair(GeomType.PLANE, GeomType.CAPSULE, ncon=2, follow="mujoco")
+@pair(GeomType.PLANE, GeomType.CAPSULE, ncon=2, nearest=True, follow="mujoco")
 def plane_capsule_along(part: Part, plane: Geom, capsule: Geom) -> Hit:
     """The same as in MuJoCo C: tangents follow the axis however steep it stands.
 
@@ -69,7 +69,7 @@ def plane_capsule_along(part: Part, plane: Geom, capsule: Geom) -> Hit:
     return eqx.tree_at(lambda hit: hit.frame, flat, jnp.broadcast_to(along, flat.frame.shape))
 
 
-@pair(GeomType.PLANE, GeomType.BOX, ncon=4, follow="mujoco")
+@pair(GeomType.PLANE, GeomType.BOX, ncon=4, nearest=True, follow="mujoco")
 def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
     """Four contacts, at the corners below the centre, however much they differ in depth.
 
@@ -83,7 +83,7 @@ def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
     return _touch(plane, points, frame(part, n))
 
 
-@pair(GeomType.PLANE, GeomType.MESH, ncon=4, follow="mujoco")
+@pair(GeomType.PLANE, GeomType.MESH, ncon=4, nearest=True, follow="mujoco")
 def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
     """Up to four corners of the face on which the mesh rests; see `resting`.
 
@@ -101,7 +101,7 @@ def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
     return replace(flat, weight=counted(part, index))
 
 
-@pair(GeomType.PLANE, GeomType.ELLIPSOID, ncon=1)
+@pair(GeomType.PLANE, GeomType.ELLIPSOID, ncon=1, nearest=True)
 def plane_ellipsoid(part: Part, plane: Geom, ellipsoid: Geom) -> Hit:
     """One contact, at the ellipsoid's support point against the normal."""
     n = plane.mat[:, 2]

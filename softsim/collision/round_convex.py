@@ -183,8 +183,8 @@ def cylinder_convex(part: Part, cylinder: Geom, convex: Convex) -> Hit:
     return Hit(dist, convex.pos + pos @ convex.mat.T, frames, weight * clear)
 
 
-@pair(GeomType.ELLIPSOID, GeomType.BOX, ncon=1)
-@pair(GeomType.ELLIPSOID, GeomType.MESH, ncon=1)
+@pair(GeomType.ELLIPSOID, GeomType.BOX, ncon=1, nearest=True)
+@pair(GeomType.ELLIPSOID, GeomType.MESH, ncon=1, nearest=True)
 def ellipsoid_convex(part: Part, ellipsoid: Geom, convex: Convex) -> Hit:
     """One contact, at the closest points."""
     near = round_near(part, GeomType.ELLIPSOID, ellipsoid, convex)

@@ -30,20 +30,20 @@ def ends(capsule: Geom) -> tuple[Float[Array, "3"], Float[Array, "3"]]:
     return capsule.pos - half, capsule.pos + half
 
 
-@pair(GeomType.SPHERE, GeomType.SPHERE, ncon=1)
+@pair(GeomType.SPHERE, GeomType.SPHERE, ncon=1, nearest=True)
 def sphere_sphere(part: Part, one: Geom, two: Geom) -> Hit:
     """One contact on the line of centres."""
     return between_centres(part, one.pos, one.size[0], two.pos, two.size[0])
 
 
-@pair(GeomType.SPHERE, GeomType.CAPSULE, ncon=1)
+@pair(GeomType.SPHERE, GeomType.CAPSULE, ncon=1, nearest=True)
 def sphere_capsule(part: Part, sphere: Geom, capsule: Geom) -> Hit:
     """One contact, with the sphere of the capsule nearest to the sphere's centre."""
     centre = closest_on_segment(part, *ends(capsule), sphere.pos)
     return between_centres(part, sphere.pos, sphere.size[0], centre, capsule.size[0])
 
 
-@pair(GeomType.CAPSULE, GeomType.CAPSULE, ncon=1)
+@pair(GeomType.CAPSULE, GeomType.CAPSULE, ncon=1, nearest=True)
 def capsule_capsule(part: Part, one: Geom, two: Geom) -> Hit:
     """One contact, at the closest points of the two segments."""
     centre1, centre2 = closest_of_segments(part, *ends(one), *ends(two))

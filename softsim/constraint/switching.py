@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco import mjx
 
+from softsim.constraint.assembly import rows_of
 from softsim.constraint.friction_limit import limit_parameters
 from softsim.constraint.rows import Rows, impedance, spring_damper
 
@@ -19,15 +20,13 @@ class Switches:
     """The k switches among the rows of a step.
 
     Attributes:
-        rows: all constraint rows.
         pair: static (2, k); the mean of these two rows is a switch's normal row: of a pyramid two
             opposing edges, of anything else its first row twice.
         owner: static (nefc,), the switch that a row belongs to, k for rows that never switch.
     """
 
-    def __init__(self, m: mjx.Model, d: mjx.Data, rows: Rows) -> None:
-        contact = d._impl.contact
-        self.rows = rows
+    def __init__(self, m: mjx.Model, d: mjx.Data) -> None:
+        contact, rows = d._impl.contact, rows_of(m, d)
         elliptic = m.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC
         dim = np.asarray(contact.dim, int)
         in_contact = np.where(dim == 1, 1, dim if elliptic else 2 * (dim - 1))
@@ -57,17 +56,17 @@ class Switches:
         """A quantity of switches for each of their rows, 0 for rows that never switch."""
         return jnp.append(per_switch, jnp.zeros((), per_switch.dtype))[self.owner]
 
-    def sum(self, per_row: Float[Array, " nefc"]) -> Float[Array, " k"]:
+    def sum(self, per_row: Float[Array, "nefc ..."]) -> Float[Array, "k ..."]:
         """The sum over the rows of each switch."""
-        return jnp.zeros(self.count + 1, per_row.dtype).at[self.owner].add(per_row)[:-1]
+        return jax.ops.segment_sum(per_row, self.owner, self.count + 1)[:-1]
 
-    def springs(self, m: mjx.Model) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    def springs(self, m: mjx.Model, rows: Rows) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
         """How the reference acceleration falls with violation (1/s^2) and with velocity (1/s)."""
         count = self.count - self._parameters[0][0].shape[0]
         solref, solimp = (
             jnp.concatenate([limit, contact[:count]]) for limit, contact in zip(*self._parameters)
         )
-        violation = self.normal(self.rows.pos - self.rows.margin)
+        violation = self.normal(rows.pos - rows.margin)
         k, b = spring_damper(m, solref, solimp)
         spring = lambda p: k * impedance(solimp, p) * p
         return jax.jvp(spring, (violation,), (jnp.ones_like(violation),))[1], b

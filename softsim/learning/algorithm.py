@@ -93,9 +93,14 @@ class Algorithm(ABC):
         shape = (self.horizon, self.num_envs, env.action_size)
         return key, other, jax.random.normal(for_noise, shape)
 
-    def optimizer(self, rate: float) -> optax.GradientTransformation:
-        """Adam with clipped gradients and a rate that falls linearly to 1 %."""
-        falling = optax.linear_schedule(rate, 0.01 * rate, self.iterations)
+    def optimizer(self, rate: float, per_update: int = 1) -> optax.GradientTransformation:
+        """Adam with clipped gradients and a rate that falls linearly to 1 %.
+
+        Args:
+            rate: at the start.
+            per_update: an update takes this many steps of it.
+        """
+        falling = optax.linear_schedule(rate, 0.01 * rate, self.iterations * per_update)
         clip = optax.clip_by_global_norm(self.max_norm)
         return optax.chain(clip, optax.adam(falling, 0.7, 0.95))
 

@@ -15,7 +15,7 @@ import numpy as np
 from softsim.learning.files import write
 
 Tree = TypeVar("Tree")
-FORMAT = 2
+FORMAT = 3
 
 
 def describe(env: Any, settings: dict[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ simulators give better policy gradients?", ICML 2022, without their bound on the
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import equinox as eqx
 import jax
@@ -22,7 +22,16 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import softjax_ops as sj
 from softsim.learning.algorithm import Algorithm
-from softsim.learning.checks import NOT_NEGATIVE, POSITIVE, SHARE, check, one_of, optional, whole
+from softsim.learning.checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    check,
+    number,
+    one_of,
+    optional,
+    whole,
+)
 from softsim.learning.environment import Environment, episode_limit
 from softsim.learning.networks import Actor, Critic, Normalizer
 from softsim.learning.policy import Policy, new_policy
@@ -50,6 +59,13 @@ class Shac(Algorithm):
     """A pass is split into this many batches; at least 1, at most num_envs * horizon."""
     target_keep: float = 0.2
     """Share of the target critic that an update keeps; 0 to 1."""
+    averaging: float = 0.0
+    """What is evaluated and kept is a running average of the policy's weights, of which an update
+    keeps this share; from 0, which is the policy itself, to below 1."""
+    outlier: float | None = None
+    """The derivative by an action that is longer than this many medians of all, above 0, is
+    shortened to that: contact makes a few very long. But so do failures that can be avoided. None:
+    all count as they are."""
     fading: float = 0.1
     """Width in which the end of an episode by failure is smoothed, in the derivative only and in
     units of the environment's margin; at least 0; at 0 failing has no derivative."""
@@ -64,8 +80,9 @@ class Shac(Algorithm):
         super().__post_init__()
         counts = dict.fromkeys(("critic_epochs", "critic_batches", "groups"), whole(1))
         shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
-        rules = {"critic_rate": POSITIVE, "fading": NOT_NEGATIVE}
+        rules = {"critic_rate": POSITIVE, "outlier": optional(POSITIVE), "fading": NOT_NEGATIVE}
         rules |= {"episode": optional(whole(2, "actions"))}
+        rules |= {"averaging": number(lambda x: 0 <= x < 1, "a share from 0 to below 1")}
         check(
             "Shac.",
             vars(self),
@@ -81,6 +98,11 @@ class Shac(Algorithm):
                 f"Shac.groups: got {self.groups}, expected at least 2 that divide num_envs, "
                 f"{self.num_envs}"
             )
+
+    @property
+    def critic_optimizer(self) -> optax.GradientTransformation:
+        """The critic's, which takes many steps per update."""
+        return self.optimizer(self.critic_rate, self.critic_epochs * self.critic_batches)
 
     def limit(self, env: Environment) -> int:
         """Actions after which an episode of training is cut short."""
@@ -101,10 +123,11 @@ class Shac(Algorithm):
         age = jax.random.randint(for_age, (self.num_envs,), 0, self.limit(env))
         return TrainState(
             policy.actor,
+            policy.actor,
             critic,
             critic,
             self.optimizer(self.actor_rate).init(learned(policy.actor)),
-            self.optimizer(self.critic_rate).init(learned(critic)),
+            self.critic_optimizer.init(learned(critic)),
             policy.normalizer,
             eqx.tree_at(lambda s: s.steps, starts, age.astype(int)),
             key,
@@ -122,11 +145,10 @@ class Shac(Algorithm):
         change, actor_opt = self.optimizer(self.actor_rate).update(gradient, state.actor_opt)
         targets = td_lambda(self, value_after(state, path), path)
         critic, critic_opt, critic_loss = fit(
-            self, self.optimizer(self.critic_rate), state.critic, state.critic_opt,
+            self, self.critic_optimizer, state.critic, state.critic_opt,
             state.normalizer(path.obs), targets, for_batches,
         )  # fmt: skip
-        keep = self.target_keep
-        target = jax.tree.map(lambda t, c: keep * t + (1 - keep) * c, state.target, critic)
+        actor = eqx.apply_updates(state.actor, change)
         metrics = {
             "reward": path.reward.mean(),
             "critic_loss": critic_loss,
@@ -135,9 +157,10 @@ class Shac(Algorithm):
             "std": jnp.exp(state.actor.log_std).mean(),
         }
         following = TrainState(
-            eqx.apply_updates(state.actor, change),
+            actor,
+            blend(self.averaging, state.average, actor),
             critic,
-            target,
+            blend(self.target_keep, state.target, critic),
             actor_opt,
             critic_opt,
             state.normalizer.update(path.obs),
@@ -152,6 +175,7 @@ class TrainState(eqx.Module):
     """All that changes in training: what a checkpoint holds."""
 
     actor: Actor
+    average: Actor
     critic: Critic
     target: Critic
     actor_opt: optax.OptState
@@ -163,8 +187,16 @@ class TrainState(eqx.Module):
 
     @property
     def policy(self) -> Policy:
-        """What is being learned."""
-        return Policy(self.actor, self.normalizer)
+        """What is being learned, averaged."""
+        return Policy(self.average, self.normalizer)
+
+
+Networks = TypeVar("Networks", Actor, Critic)
+
+
+def blend(keep: float, old: Networks, new: Networks) -> Networks:
+    """Weights of which `keep` is the old ones' share."""
+    return jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, old, new)
 
 
 class Piece(NamedTuple):
@@ -211,22 +243,41 @@ def variance(gradients: Actor) -> Float[Array, ""]:
 def first_order(
     config: Shac, env: Environment, state: TrainState, start: Running, noise: Float[Array, "T N nu"]
 ) -> Piece:
-    """The derivative of the return through the physics and the target critic."""
+    """The derivative of the return through the physics and the target critic.
 
-    def loss(actor: Actor) -> tuple[Float[Array, ""], tuple[Running, Path]]:
-        end, path = unroll(env, Policy(actor, state.normalizer), start, noise, config.limit(env))
+    A policy acts by its actions alone, so that it is the derivative by every action, which is that
+    by its noise, times that of the action by the policy.
+    """
+
+    def loss(noise: Array) -> tuple[Float[Array, ""], tuple[Running, Path]]:
+        acting = Policy(state.actor, state.normalizer)
+        end, path = unroll(env, acting, start, noise, config.limit(env))
         gained = objective(config, path, value_after(state, path))
         return -gained - survival(config, state, path), (end, path)
 
-    gradient, (end, path) = eqx.filter_grad(loss, has_aux=True)(state.actor)
-    return Piece(gradient, path, end)
+    slopes, (end, path) = jax.grad(loss, has_aux=True)(noise)
+    slopes = slopes * jnp.exp(-state.actor.log_std)
+    if config.outlier is not None:
+        slopes = without_outliers(slopes, config.outlier)
+    obs = jax.lax.stop_gradient(state.normalizer(path.obs))
+    change = lambda actor: jnp.sum(slopes * jax.vmap(jax.vmap(actor.sample))(obs, noise))
+    return Piece(eqx.filter_grad(change)(state.actor), path, end)
+
+
+def without_outliers(slopes: Float[Array, "T N nu"], outlier: float) -> Float[Array, "T N nu"]:
+    """Derivatives by actions, none longer than `outlier` medians of those that are not zero (where
+    most throws miss, few have a derivative)."""
+    norms = jnp.linalg.norm(slopes, axis=-1, keepdims=True)
+    longest = outlier * jnp.nanmedian(jnp.where(norms > 0, norms, jnp.nan))
+    return slopes * jnp.where(norms > longest, longest / jnp.where(norms > 0, norms, 1.0), 1.0)
 
 
 def zeroth_order(
     config: Shac, env: Environment, state: TrainState, start: Running, noise: Float[Array, "T N nu"]
 ) -> Piece:
     """The score-function gradient: no derivative of the physics."""
-    end, path = unroll(env, state.policy, start, noise, config.limit(env))
+    acting = Policy(state.actor, state.normalizer)
+    end, path = unroll(env, acting, start, noise, config.limit(env))
     return Piece(score_gradient(config, state, path), path, end)
 
 

@@ -28,7 +28,7 @@ from softsim.testing.contact_cases import (
 Evaluate = Callable[[np.ndarray, Poses, np.ndarray | float], tuple[np.ndarray, Hit, np.ndarray]]
 
 
-def _pair_function(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses], Hit], int]:
+def pair_contacts(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses], Hit], int]:
     """The pair function of a case for one pose of both geoms, and how many contacts it returns."""
     m, _ = model(case, x64)
     (key,) = geom_groups(m)
@@ -43,13 +43,13 @@ def _pair_function(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses]
         )
         return entry.function(part, one, two)
 
-    return contacts, entry.ncon
+    return contacts, entry.count(key.subgrid_size)
 
 
 @cache
 def contacts_of(case: Case, mode: Mode) -> Callable[[float, Poses], Hit]:
     """A function of softness and poses: the contacts alone, leaves (n, k, ...), float64."""
-    contacts, _ = _pair_function(case)
+    contacts, _ = pair_contacts(case)
     run = jax.jit(jax.vmap(lambda s, pose: contacts(Part(s, mode), pose), in_axes=(None, 0)))
     return lambda softness, poses: jax.tree.map(np.asarray, run(np.float64(softness), poses))
 
@@ -63,7 +63,7 @@ def evaluator(case: Case, mode: str, x64: bool = True) -> Evaluate:
         (n, k, ...), and d phi / d shift (n, 18). A shift moves both geoms: two displacements (m),
         two rotation vectors (rad), two changes of size (m).
     """
-    contacts, k = _pair_function(case, x64)
+    contacts, k = pair_contacts(case, x64)
     rng = np.random.default_rng(1)
     weights = rng.normal(size=k), rng.normal(size=(k, 3)), rng.normal(size=(k, 3, 3))
     weight_w = 0.1 * rng.normal(size=k)

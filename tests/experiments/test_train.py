@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -93,6 +94,8 @@ def test_every_field_is_a_flag(kind, capsys: pytest.CaptureFixture) -> None:
         ("--env hoper", r"no environment 'hoper'; there are pendulum.*hopper"),
         ("--algo sac", r"--algo sac: there are shac, apg"),
         ("--seeds 0", "--seeds: got 0"),
+        ("--budget 2", "--budget: got '2', expected a duration like 90s, 30m, 1h or 1h30m"),
+        ("--budget 0h", "--budget: got '0h'"),
         ("--horizon 0", "Shac.horizon: got 0, expected a whole number of at least 1"),
         ("--randomize body_mass 1.5", "Shac.randomize: got 1.5 for 'body_mass'"),
         ("apg --truncate 0", "Apg.truncate: got 0"),
@@ -165,6 +168,29 @@ def test_tables_of_a_resumed_training_are_those_of_a_whole_one(back: int, tmp_pa
     assert [(r["iteration"], r["seed"], r["return"]) for r in whole[:3]] == [
         ("0", "7", "0.5"), ("0", "8", "2.5"), ("2", "7", "2.5")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2h5s", 7205)]
+)
+def test_a_budget_ends_a_training(
+    text: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first report after it is spent."""
+    clock = iter([100.0, 100.0 + seconds - 1, 100.0 + seconds + 1])
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    args = train.parse(["--budget", text, "--out", str(tmp_path)])
+    reports = (report(i, every=100) for i in range(1, 9))
+    last, _ = train.run(args, reports, (7, 8))
+    assert last.iteration == 2
+
+
+def test_a_folder_is_one_training_s(tmp_path: Path) -> None:
+    with train.cli.lock(tmp_path), pytest.raises(ValueError, match="another process writes there"):
+        train.main(train.parse(["--out", str(tmp_path)]))
+    with train.cli.lock(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 OWN = """

@@ -85,7 +85,7 @@ def trend(contact="", duration=0.38, **settings) -> np.ndarray:
 
 def errors(slope, truth) -> dict[str, float]:
     """Median distance from the trend, relative to the trend's size."""
-    size = np.sqrt(np.mean(np.square(truth), axis=0))
+    size = np.maximum(np.sqrt(np.mean(np.square(truth), axis=0)), 1e-9)  # frictionless: no slide
     return dict(zip(OUTCOMES, np.median(np.abs(np.asarray(slope) - truth), axis=0) / size))
 
 
@@ -131,8 +131,8 @@ BOUNCY = 'solref=".05 .2" solimp=".9 .95 .01"'
         ({"cone": "elliptic", "condim": 1}, 0.1),
         ({"condim": 6}, 0.1),
         ({"integrator": "implicitfast"}, 0.1),
-        # the stages of a Runge-Kutta step meet the floor at different times within the step
-        ({"integrator": "RK4"}, 0.35),
+        # how fast a stage falls is guessed where the stages before it have met the floor already
+        ({"integrator": "RK4"}, 0.2),
     ],
 )
 def test_slope_of_the_outcome_of_every_cone_and_integrator(settings, bound):

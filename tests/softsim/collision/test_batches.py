@@ -132,12 +132,12 @@ def equations(jaxpr: jax.extend.core.Jaxpr) -> int:
 
 def test_programs_do_not_grow_with_the_number_of_meshes() -> None:
     sizes = []
-    for meshes in ((8, 12, 16), (8, 9, 10, 11, 12, 13, 14, 15, 16)):
+    for meshes in ((8, 10, 12, 14, 16), (8, 9, 10, 11, 12, 13, 14, 15, 16)):
         m = softsim.put_model(scene(meshes))
         traced = jax.jit(collide).trace(m, softsim.make_data(m), Softening.hard())
         sizes.append(equations(traced.jaxpr.jaxpr))
     # on a plane and on either side of a pair of meshes, one to look up the faces of a mesh
-    assert sizes[1] - sizes[0] <= 3 * 6, sizes
+    assert sizes[1] - sizes[0] <= 3 * 4, sizes
 
 
 def test_no_batch_does_more_than_twice_the_work() -> None:

@@ -13,7 +13,7 @@ from softsim import learning
 from softsim.learning import shac
 from softsim.learning.apg import first_episode
 from softsim.learning.networks import Normalizer
-from softsim.learning.rollouts import Path
+from softsim.learning.rollouts import Path, unroll
 from tests.softsim.learning.cart import Cart
 
 rng = np.random.default_rng(0)
@@ -82,6 +82,61 @@ def test_failing_costs_what_would_have_followed(trained: tuple) -> None:
     stake = jnp.array([0.9 * max(float(p.reward[1, 0]), 0.0), 0.81 * 5.0, 0.9 * 5.0])
     soft = lambda x: jax.nn.sigmoid((x - 1e-10) / 0.1)
     np.testing.assert_allclose(slope[:, 0], stake * jax.vmap(jax.grad(soft))(p.margin[:, 0]) / 3)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "counted"),
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 4]),
+        ([1, 2, 3, 100], [1, 2, 3, 5]),  # twice the median, 2.5
+        ([0, 0, 0, 0, 7], [0, 0, 0, 0, 7]),  # of those that are not zero
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+)
+def test_no_action_counts_for_more_than_some(lengths: list, counted: list) -> None:
+    along = lambda x: jnp.array(x, float)[:, None, None] * jnp.array([0.6, -0.8])
+    np.testing.assert_allclose(shac.without_outliers(along(lengths), 2.0), along(counted))
+
+
+@pytest.mark.parametrize("fading", [0.0, 0.1])
+def test_first_order_is_the_derivative_by_the_policy(trained: tuple, fading: float) -> None:
+    """That of the loss, taken by the policy at once."""
+    config, env, state = trained
+    config = dataclasses.replace(config, fading=fading)
+    noise = jax.random.normal(jax.random.key(3), (4, 256, 1))
+
+    def loss(actor) -> jax.Array:
+        policy = learning.Policy(actor, state.normalizer)
+        path = unroll(env, policy, state.env_state, noise, config.limit(env))[1]
+        gained = shac.objective(config, path, shac.value_after(state, path))
+        return -gained - shac.survival(config, state, path)
+
+    expected = eqx.filter_jit(eqx.filter_grad(loss))(state.actor)
+    piece = eqx.filter_jit(shac.first_order)(config, env, state, state.env_state, noise)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+    jax.tree.map(close, piece.gradient, expected)
+
+
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 1), (4, 4), (2, 3)])
+def test_rates_last_as_long_as_the_training(epochs: int, batches: int) -> None:
+    """Of a gradient that stays the same, Adam's step is its rate: a line from all of it to 1 %."""
+    config = learning.Shac(
+        iterations=10, critic_epochs=epochs, critic_batches=batches, actor_rate=0.2, critic_rate=0.2
+    )
+    for optimizer, per_update in (
+        (config.optimizer(config.actor_rate), 1),
+        (config.critic_optimizer, epochs * batches),
+    ):
+        count = config.iterations * per_update
+
+        def step(carry: tuple, _: None, optimizer=optimizer) -> tuple:
+            x, state = carry
+            change, state = optimizer.update(jnp.ones(()), state)
+            return (x + change, state), -change
+
+        start = jnp.zeros(()), optimizer.init(jnp.zeros(()))
+        rates = jax.lax.scan(step, start, None, length=count + 1)[1]
+        np.testing.assert_allclose(rates, np.linspace(0.2, 0.002, count + 1), rtol=1e-5)
 
 
 def test_normalizer_merges_batches() -> None:

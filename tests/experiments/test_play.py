@@ -1,0 +1,26 @@
+"""Stored policies play in Gymnasium's own environments, without our physics."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import play
+from softsim import learning
+
+POLICIES = Path(play.__file__).parent / "results" / "policies"
+
+
+@pytest.mark.parametrize(
+    ("file", "env", "least"),
+    [("hopper", "Hopper-v5", 3000.0), ("half_cheetah", "HalfCheetah-v5", 6000.0)],
+)
+def test_a_stored_policy_runs_in_mujoco_c(file: str, env: str, least: float) -> None:
+    policy = learning.load_policy(POLICIES / f"{file}.npz")
+    (total, length), *_ = play.play(env, policy, [7])
+    assert total > least and length == 1000
+
+
+def test_a_policy_of_another_task_is_refused() -> None:
+    policy = learning.load_policy(POLICIES / "hopper.npz")
+    with pytest.raises(ValueError, match=r"Walker2d-v5: observes \(17,\), .* expects \(11,\)"):
+        play.play("Walker2d-v5", policy, [7])
