@@ -85,10 +85,10 @@ def face_contacts(
     i, j = jnp.argmax(a.face_normal @ normal), jnp.argmax(-b.face_normal @ normal)
     one = _padded(a.face, corners)[i], a.face_normal[i]
     two = _padded(b.face, corners)[j], b.face_normal[j]
-    (face, face_normal), incident = jax.tree.map(
+    (face, face_normal), (other, other_normal) = jax.tree.map(
         lambda x, y: jnp.where(a_refers > 0.5, x, y), (one, two), (two, one)
     )
-    points, inside = _clip(part, face, face_normal, *incident, size, filled)
+    points, inside = _clip(part, face, face_normal, other, other_normal, size, filled)
     upward, _ = unit(face_normal, normal)
     depth = (face[0] - points) @ upward
     deepest = jnp.max(depth - far * (1 - inside))
