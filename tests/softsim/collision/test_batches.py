@@ -76,13 +76,8 @@ BALL = '<body><freejoint/><geom type="{}" size=".03 .04 .05" {}/></body>'
 OTHERS = BALL.format("box", "") + BALL.format("capsule", 'condim="4"')
 
 
-@pytest.mark.parametrize(
-    ("mode", "others"),
-    [
-        ("hard", ""),
-        *(pytest.param(mode, OTHERS, marks=pytest.mark.slow) for mode in MODES),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "others"), [("hard", ""), *((mode, OTHERS) for mode in MODES)])
 def test_contacts_are_those_of_programs_for_each_size(mode: str, others: str, monkeypatch) -> None:
     # the tetrahedron has fewer vertices than a box: their order in the tests is the other one
     m = softsim.put_model(scene((PRISM, 4, 9), others))
