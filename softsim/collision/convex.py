@@ -39,7 +39,7 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     if part.mode == "hard":
         member = 1.0 * (depth >= deepest - within_skin(part, deepest, size))
     else:
-        member = pressed(part, depth, deepest, size)
+        member, depth = pressed(part, depth, deepest, size)
     member = masked(member, real)
     index = four_points(part, convex.vert, member, n, size)
 

@@ -22,12 +22,12 @@ from softsim.collision.convex import settled, sphere_near
 from softsim.collision.convex_convex import convex_near
 from softsim.collision.manifold import (
     BLUNT,
+    at_least,
     counted,
     decided,
     four_points,
     no_deeper,
     pick,
-    pressed,
     ruled_out,
     saturate,
     soft_max,
@@ -143,10 +143,8 @@ def _collide(
     )
     far = 4 * jnp.sqrt(jnp.sum(depth**2))
     deepest = soft_max(part, depth - far * ruled_out(weight), BLUNT * size)
-    if part.mode == "hard":
-        member = weight * (depth >= deepest - within_skin(part, deepest, size))
-    else:
-        member = weight * pressed(part, depth, deepest, size)
+    skin = within_skin(part, deepest, size)
+    member = weight * at_least(part, depth, deepest - skin, 2 * size)
     index = four_points(part, pos, member, jnp.mean(normal, axis=0), size)
 
     normal, clear = settled(pick(index, normal) @ field.mat.T)

@@ -232,14 +232,17 @@ def _furthest(
 
 def pressed(
     part: Part, depth: Float[Array, "*s"], deepest: Float[Array, ""], size: Float[Array, ""]
-) -> Float[Array, "*s"]:
-    """How much points count in soft contact: by depth below touch, or below the deepest if apart.
+) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
+    """How much points count in soft contact, by depth below touch, or below the deepest if apart;
+    and their depth, none above that (m).
 
     So a point that leaves the surface has faded before, and the contacts that stand for it stay
     where something touches.
     """
     options = soft(part, TOUCH * size)
-    return sj.relu(depth - deepest + sj.relu(deepest, **options), **options) / size
+    touch = deepest - sj.relu(deepest, **options)
+    below = sj.relu(depth - touch, **options)
+    return below / size, touch + below
 
 
 def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:

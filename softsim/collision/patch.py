@@ -85,7 +85,8 @@ def patch(
     x, top, bottom, turn, inside = jax.vmap(overlap)(i, j)
     inside = lead[:, None] * inside
     depth = top - bottom
-    member = turn * inside * pressed(part, depth, -least, size)
+    press, depth = pressed(part, depth, -least, size)
+    member = turn * inside * press
     middle = x.reshape(-1, 2) @ across + 0.5 * (top + bottom).reshape(-1, 1) * normal
     index = four_points(part, middle, member.ravel(), normal, size)
     dist = no_deeper(part, -pick(index, depth.ravel()), least, size)
