@@ -151,8 +151,13 @@ def _linear(matrix: Float[Array, "6 6"], y: Float[Array, "6"]) -> Float[Array, "
     """Least-squares solution of matrix x = y, finite for every matrix, refined once.
 
     Exact but for rounding where the matrix is regular; where it is singular, a direction that is
-    not determined does not move.
+    not determined does not move. Long rows (a disc leans all the faster, the nearer n is to its
+    axis) are shortened: squared, they would drown the others and the ridge in rounding.
     """
+    longest = jnp.finfo(y.dtype).eps ** -0.125
+    length = jax.lax.stop_gradient(jnp.max(jnp.abs(matrix), axis=1))
+    scale = longest / jnp.maximum(length, longest)
+    matrix, y = scale[:, None] * matrix, scale * y
     ridge = 4 * jnp.finfo(y.dtype).eps ** 0.75
     square = matrix.T @ matrix + ridge * jnp.eye(6, dtype=y.dtype)
     x = solve_spd(square, matrix.T @ y)
