@@ -13,8 +13,9 @@ theorem's,
 one factorisation for any number of iterations, in forward and reverse mode and to any order.
 
 A model that allows only a few iterations may stop before the optimum; its acceleration is then
-another function, of the start as well, whose derivative only the iterations know. Loops of at most
-`FEW` rounds are therefore differentiated themselves, longer ones where they end.
+another function, of the start as well, whose derivative only the iterations know. At most `FEW`
+iterations, and line searches of at most `SHORT` rounds within them, are therefore differentiated
+themselves, longer ones where they end.
 Reference: MuJoCo documentation, "Computation", section "Constraint solver"; E. Todorov, ICRA 2014.
 """
 
@@ -38,6 +39,9 @@ from softsim.numerics import safe_norm
 # which often do not suffice. With more, Newton has converged as a rule, and the derivative at the
 # end costs one round instead of all; where it has not, `convergence` says so.
 FEW = 5
+# Rounds of a line search, likewise. Each halves the slope or the bracket, so that what a longer
+# search leaves of either is below 2^-16, and the derivative at the root right to some 1e-5.
+SHORT = 16
 # where the line search begins: along a Newton direction the minimum, unless rows switch on the way
 FULL_STEP = 1.0
 
@@ -289,7 +293,7 @@ def _linesearch_jvp(iterations: int, primals: tuple, tangents: tuple) -> tuple:
     search directions are short, the rule at the root would divide rounding by their squares.
     """
     line, gtol = primals
-    if iterations <= FEW:
+    if iterations <= SHORT:
         run = lambda line: _root(iterations, line, gtol, _rounds(iterations))
         return jax.jvp(run, (line,), tangents[:1])
     alpha = _linesearch(iterations, line, gtol)

@@ -158,6 +158,7 @@ ZERO = jnp.zeros(5 + 2 * NV)
         ("NEWTON", 1, 3),
         pytest.param("NEWTON", 2, 50, marks=pytest.mark.slow),
         pytest.param("CG", 3, 4, marks=pytest.mark.slow),
+        pytest.param("CG", 3, 12, marks=pytest.mark.slow),
         ("CG", 2, 50),
     ],
 )
@@ -192,12 +193,19 @@ def test_the_rule_at_the_optimum_takes_over():
     np.testing.assert_allclose(few, many, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("solver", ["NEWTON", "CG"])
-def test_float32_is_finite_at_the_optimum_and_far_from_it(solver):
+@pytest.mark.parametrize(
+    ("solver", "ls"),
+    [
+        ("NEWTON", 4),
+        ("CG", 4),
+        *(pytest.param(s, 12, marks=pytest.mark.slow) for s in ("NEWTON", "CG")),
+    ],
+)
+def test_float32_is_finite_at_the_optimum_and_far_from_it(solver, ls):
     """Starting from the optimum, where every search direction is rounding, and from far away."""
     with jax.enable_x64(False):
         zero = jnp.zeros(ZERO.size)
-        run = _solve(solver, 5, 4)
+        run = _solve(solver, 5, ls)
         start = _solve("NEWTON", 30, 30)(zero) - _problem(zero)[1]
         far = (1e3 * jnp.ones_like(zero)).at[:5].set(0.0)
         points = jnp.stack([zero.at[5 + NV :].set(start), zero, far])
