@@ -30,8 +30,11 @@ assert dict(jax.config.values) == before
 
 
 def pins() -> dict[str, str]:
+    """Names and versions that are held on this Python."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    held = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    wanted = [r for r in held if r.marker is None or r.marker.evaluate()]
+    return {r.name: str(r.specifier).removeprefix("==") for r in wanted}
 
 
 def test_import_takes_less_than_three_seconds_and_leaves_settings_alone() -> None:

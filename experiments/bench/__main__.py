@@ -6,11 +6,11 @@ from typing import Literal, get_args
 
 import tyro
 
-Name = Literal["operators", "contact", "engine", "gpu", "parity", "toss", "training"]
+Name = Literal["operators", "contact", "engine", "gpu", "parity", "toss", "torch", "training"]
 
 
 def main() -> None:
-    """Run one benchmark: operators, contact, engine, gpu, parity, toss, or training."""
+    """Run one benchmark: operators, contact, engine, gpu, parity, toss, torch, or training."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name not in get_args(Name):
         names = ", ".join(get_args(Name))

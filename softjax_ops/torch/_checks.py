@@ -40,12 +40,12 @@ def as_floats(*xs: Any) -> tuple[torch.Tensor, ...]:
     return tuple(torch.as_tensor(x, dtype=dtype, device=device) for x in xs)
 
 
-def check_softness(softness: Number, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The softness as a tensor of `dtype` beside `like`, positive or NaN."""
+def check_softness(softness: Number, like: torch.Tensor, dtype: torch.dtype) -> Number:
+    """The softness: a positive number, or a tensor like `like`, of `dtype`, NaN if not positive."""
     if isinstance(softness, torch.Tensor):
         width = softness.to(device=like.device, dtype=dtype)
         return torch.where(width > 0, width, math.nan)
     info = torch.finfo(dtype)
     if not softness > info.tiny * info.eps / 2:  # smaller numbers round to 0
         raise ValueError(f"softness must be positive, got {softness}")
-    return torch.as_tensor(softness, dtype=dtype, device=like.device)
+    return float(softness)

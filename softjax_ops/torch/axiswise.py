@@ -76,7 +76,8 @@ def run(x: Any, softness: Number, mode: str, *parts: tuple, **more: Any) -> tupl
     given = {name: value for name, value in more.items() if value is not None}
     if mode in HARD:
         softness = 1.0
-    tensors = [x, check_softness(softness, x, width), *given.values()]
+    softness = torch.as_tensor(check_softness(softness, x, width), dtype=width, device=x.device)
+    tensors = [x, softness, *given.values()]
     return bridge.call(f"softjax_ops:{(parts, tuple(given))!r}", *tensors)
 
 

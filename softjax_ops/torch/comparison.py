@@ -5,6 +5,7 @@ Each returns a truth value in [0, 1], a float, in mode "hard" too (0 or 1). In t
 tie as the hard comparison does where the softness is much smaller. Equal infinities differ by 0.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,7 @@ from softjax_ops.torch._checks import Number, as_floats, check_mode, check_softn
 
 
 def _difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """x - y, and 0 for equal infinities."""
     return torch.where(x.isinf() & (x == y), 0, x - y)
 
 
@@ -25,8 +27,10 @@ def _above(
     check_mode(mode, ELEMENTWISE_MODES)
     if mode == "hard":
         return _hard(hard, x, y)
+    finite = any(not isinstance(a, torch.Tensor) and math.isfinite(a) for a in (x, y))
     x, y = as_floats(x, y)
-    return kernels.step(_difference(x, y) + shift, check_softness(softness, x, x.dtype), mode)
+    d = x - y if finite else _difference(x, y)
+    return kernels.step(d + shift, check_softness(softness, x, x.dtype), mode)
 
 
 def _hard(test: Callable, x: Number, y: Number, **tolerance: float) -> torch.Tensor:
@@ -104,10 +108,8 @@ def isclose(
     x, y = as_floats(x, y)
     softness = check_softness(softness, x, x.dtype)
 
-    def soft_abs(z: torch.Tensor) -> torch.Tensor:
-        return z * kernels.odd_step(z, softness, mode)
-
-    size = soft_abs(torch.where(y.isinf(), 0, y))
+    size = kernels.size(torch.where(y.isinf(), 0, y), softness, mode)
     tolerance = atol + rtol * size + epsilon
     whole = kernels.step(tolerance, softness, mode)
-    return kernels.step(tolerance - soft_abs(_difference(x, y)), softness, mode) / whole
+    distance = kernels.size(_difference(x, y), softness, mode)
+    return kernels.step(tolerance - distance, softness, mode) / whole

@@ -38,7 +38,7 @@ def abs(x: Number, softness: Number = 0.1, mode: str = "smooth") -> torch.Tensor
     x = as_float(x)
     if mode == "hard":
         return torch.abs(x)
-    return x * kernels.odd_step(x, check_softness(softness, x, x.dtype), mode)
+    return kernels.size(x, check_softness(softness, x, x.dtype), mode)
 
 
 def relu(
@@ -99,6 +99,7 @@ def round(
     nearest = x.detach().round()
     rest = torch.where(x.isinf(), 0, x - nearest)
     steps = torch.arange(0.5 - neighbor_radius, neighbor_radius, dtype=x.dtype, device=x.device)
-    passed = kernels.odd_step(rest[..., None] - steps, softness[..., None], mode)
-    whole = kernels.odd_step(torch.full_like(softness, neighbor_radius), softness, mode)
+    each = softness[..., None] if isinstance(softness, torch.Tensor) else softness
+    passed = kernels.odd_step(rest[..., None] - steps, each, mode)
+    whole = kernels.odd_step(x.new_full((), neighbor_radius), softness, mode)
     return nearest + passed.sum(-1) / (2 * whole)

@@ -20,6 +20,7 @@ from softjax_ops.torch._checks import (
     check_softness,
 )
 
+TINY = 1e-37  # a width whose inverse is still a number in float32
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -106,35 +107,55 @@ KERNELS: dict[str, Kernel] = {
 
 
 def _scaled(
-    x: torch.Tensor, softness: torch.Tensor, kernel: Kernel
-) -> tuple[torch.Tensor, torch.Tensor, float]:
+    x: torch.Tensor, softness: Number, kernel: Kernel
+) -> tuple[torch.Tensor, Number, float]:
     """v = x / width in [-end, end], the width, and end (finite in the dtype of x).
 
-    Where v is clipped its derivatives are 0, also for infinite x: what is divided there is 0.
+    Where v is clipped its derivatives are 0, also for infinite x. At the upper end they are 0 and
+    at the lower one not: two steps that touch leave no gap.
     """
     end = min(kernel.end, math.sqrt(torch.finfo(x.dtype).max))
     width = softness * kernel.width
-    raw = (x / width).detach()
-    inside = (raw >= -end) & (raw < end)  # half-open: two steps that touch leave no gap
-    unclipped = inside | raw.isnan()
-    v = torch.where(unclipped, torch.where(unclipped, x, 0) / width, raw.clamp(-end, end))
-    return v, width, end
+    v = x / width
+    if isinstance(width, torch.Tensor):  # it may have a derivative, infinite where x is
+        clipped = (v < -end) | (v >= end)
+        v = torch.where(clipped, v.detach(), torch.where(clipped, 0, x) / width)
+    elif math.isfinite(kernel.end):
+        v = torch.where(v >= end, end, v)
+    return v.clamp(-end, end), width, end
 
 
-def step(x: torch.Tensor, softness: torch.Tensor, mode: str) -> torch.Tensor:
+def _is_smooth(softness: Number, mode: str) -> bool:
+    """Whether nothing need be clipped: functions for any v, and a width without a derivative."""
+    return mode == "smooth" and not isinstance(softness, torch.Tensor) and softness > TINY
+
+
+def step(x: torch.Tensor, softness: Number, mode: str) -> torch.Tensor:
     """g(x / width), arguments already checked and of one dtype."""
+    if _is_smooth(softness, mode):
+        return torch.sigmoid(x / softness)
     kernel = KERNELS[mode]
     return kernel.step(_scaled(x, softness, kernel)[0])
 
 
-def odd_step(x: torch.Tensor, softness: torch.Tensor, mode: str) -> torch.Tensor:
+def odd_step(x: torch.Tensor, softness: Number, mode: str) -> torch.Tensor:
     """2 g(x / width) - 1, arguments already checked and of one dtype."""
+    if _is_smooth(softness, mode):
+        return torch.tanh(x / (2 * softness))
     kernel = KERNELS[mode]
     return kernel.odd(_scaled(x, softness, kernel)[0])
 
 
-def ramp(x: torch.Tensor, softness: torch.Tensor, mode: str, gated: bool = False) -> torch.Tensor:
+def size(x: torch.Tensor, softness: Number, mode: str) -> torch.Tensor:
+    """x (2 g(x / width) - 1), arguments already checked and of one dtype."""
+    kernel = KERNELS[mode]
+    return x * kernel.odd(_scaled(x, softness, kernel)[0])
+
+
+def ramp(x: torch.Tensor, softness: Number, mode: str, gated: bool = False) -> torch.Tensor:
     """width G(x / width), or x g(x / width) if gated; arguments already checked."""
+    if _is_smooth(softness, mode) and not gated:
+        return F.softplus(x, 1 / softness, threshold=40.0)
     kernel = KERNELS[mode]
     v, width, end = _scaled(x, softness, kernel)
     if gated:
