@@ -12,7 +12,11 @@ POLICIES = Path(play.__file__).parent / "results" / "policies"
 
 @pytest.mark.parametrize(
     ("file", "env", "least"),
-    [("hopper", "Hopper-v5", 3000.0), ("half_cheetah", "HalfCheetah-v5", 6000.0)],
+    [
+        ("hopper", "Hopper-v5", 3000.0),
+        ("walker2d", "Walker2d-v5", 3500.0),
+        ("half_cheetah", "HalfCheetah-v5", 6000.0),
+    ],
 )
 def test_a_stored_policy_runs_in_mujoco_c(file: str, env: str, least: float) -> None:
     policy = learning.load_policy(POLICIES / f"{file}.npz")
