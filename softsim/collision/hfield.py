@@ -22,16 +22,13 @@ from softsim.collision.convex import settled, sphere_near
 from softsim.collision.convex_convex import convex_near
 from softsim.collision.manifold import (
     BLUNT,
-    at_least,
     counted,
     decided,
-    four_points,
-    no_deeper,
     pick,
     ruled_out,
     saturate,
     soft_max,
-    within_skin,
+    standing_for,
 )
 from softsim.collision.numerics import frame, soft, unit
 from softsim.collision.polygon import inradius
@@ -142,15 +139,13 @@ def _collide(
         weight.ravel(),
     )
     far = 4 * jnp.sqrt(jnp.sum(depth**2))
-    deepest = soft_max(part, depth - far * ruled_out(weight), BLUNT * size)
-    skin = within_skin(part, deepest, size)
-    member = weight * at_least(part, depth, deepest - skin, 2 * size)
-    index = four_points(part, pos, member, jnp.mean(normal, axis=0), size)
+    deepest = soft_max(part, depth - ruled_out(part, weight, far, size), BLUNT * size)
+    across = jnp.mean(normal, axis=0)
+    index, dist = standing_for(part, pos, depth, weight, deepest, across, size)
 
     normal, clear = settled(pick(index, normal) @ field.mat.T)
     frames = jax.vmap(lambda n: frame(part, n))(normal)
     there = decided(2 * pick(index, weight)) * counted(part, index) * clear
-    dist = no_deeper(part, -pick(index, depth), -deepest, size)
     return Hit(dist, field.pos + pick(index, pos) @ field.mat.T, frames, there)
 
 
