@@ -130,8 +130,11 @@ def _collide(
     upward = sj.greater_equal(normal @ up, 1e-6, **soft(part))[..., None]
     normal = upward * normal + (1 - upward) * prisms.face_normal[:, None, _SURFACE]
 
-    weight = weight * jnp.tile(inside, 2)[:, None]
-    size = jnp.mean(jax.vmap(inradius)(prisms) ** -2) ** -0.5
+    # nothing may notice a prism that the window is about to let go
+    inside = jnp.tile(inside, 2)
+    weight = weight * inside[:, None]
+    across = jnp.mean(inside[:, None, None] * normal, axis=(0, 1))
+    size = (inside @ jax.vmap(inradius)(prisms) ** -2 / jnp.sum(inside)) ** -0.5
     depth, pos, normal, weight = (
         -dist.ravel(),
         pos.reshape(-1, 3),
@@ -140,7 +143,6 @@ def _collide(
     )
     far = 4 * jnp.sqrt(jnp.sum(depth**2))
     deepest = soft_max(part, depth - ruled_out(part, weight, far, size), BLUNT * size)
-    across = jnp.mean(normal, axis=0)
     index, dist = standing_for(part, pos, depth, weight, deepest, across, size)
 
     normal, clear = settled(pick(index, normal) @ field.mat.T)
