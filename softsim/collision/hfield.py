@@ -24,6 +24,7 @@ from softsim.collision.manifold import (
     BLUNT,
     counted,
     decided,
+    four_points,
     pick,
     ruled_out,
     saturate,
@@ -48,6 +49,9 @@ _FACES_OF_EDGE = np.array(
     [[0, 2], [0, 4], [0, 3], [1, 3], [1, 2], [1, 4], [2, 3], [2, 4], [3, 4]], np.int32
 )
 _SURFACE = 1
+FACING = 0.25
+"""Of the prisms' size: over less, the contacts' normals do not turn from that of their mean."""
+
 # grid corners of the two triangles of a cell, as (column, row), counter-clockwise from above
 TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]], np.int32)
 
@@ -145,7 +149,10 @@ def _collide(
     deepest = soft_max(part, depth - ruled_out(part, weight, far, size), BLUNT * size)
     index, dist = standing_for(part, pos, depth, weight, deepest, across, size)
 
-    normal, clear = settled(pick(index, normal) @ field.mat.T)
+    facing = index
+    if part.mode != "hard":  # points side by side, on two prisms, may have any two normals
+        facing = four_points(part, pos, jnp.mean(index, axis=0), across, size, FACING)
+    normal, clear = settled(pick(facing, normal) @ field.mat.T)
     frames = jax.vmap(lambda n: frame(part, n))(normal)
     there = decided(2 * pick(index, weight)) * counted(part, index) * clear
     return Hit(dist, field.pos + pick(index, pos) @ field.mat.T, frames, there)

@@ -190,6 +190,7 @@ def four_points(
     member: Float[Array, " n"],
     normal: Float[Array, "3"],
     size: Float[Array, ""],
+    narrow: float = NARROW,
 ) -> Float[Array, "4 n"]:
     """Indices of four contacts that stand for the members; each sums to 1 (see the module).
 
@@ -199,6 +200,7 @@ def four_points(
         member: truth values, which points touch.
         normal: of the plane in which the points are seen.
         size: m, of the shapes.
+        narrow: of the size, below which what differs between points counts as equal.
     """
     if part.mode == "hard":  # a choice has no derivative, which XLA would find out slowly
         return _furthest(*jax.lax.stop_gradient((points, member, normal, size)))
@@ -206,8 +208,8 @@ def four_points(
     share = member / jnp.maximum(jnp.sum(member), NONE)
     x = jnp.matmul(points, jnp.stack([t1, t2], axis=1), precision="highest")
     x = x - share @ x
-    narrow = (NARROW * size) ** 2 * jnp.eye(2, dtype=x.dtype)
-    root = _inverse_root(jnp.matmul(x.T * share, x, precision="highest") + narrow)
+    least = (narrow * size) ** 2 * jnp.eye(2, dtype=x.dtype)
+    root = _inverse_root(jnp.matmul(x.T * share, x, precision="highest") + least)
     return share * (1 + jnp.asarray(CORNERS, x.dtype) @ root @ x.T)
 
 
