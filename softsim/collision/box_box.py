@@ -73,7 +73,7 @@ def box_box(part: Part, box1: Convex, box2: Convex) -> Hit:
     lines = jnp.concatenate([a.face_normal[:3], b.face_normal[:3], edges])
     axes = jnp.stack([lines, -lines], axis=1).reshape(-1, 3)
     gaps = separation(part, a, b, axes, size)
-    gaps = gaps.at[12:].add(-far * jnp.repeat(ruled_out(real), 2))
+    gaps = gaps.at[12:].add(-ruled_out(part, jnp.repeat(real, 2), far, size))
     apart = gap(part, a, b, _project(part, size), size, rounds=10)
     axes, gaps = jnp.vstack([axes, apart.axis]), jnp.append(gaps, apart.separation)
 

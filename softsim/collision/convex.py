@@ -8,14 +8,11 @@ from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.manifold import (
     BLUNT,
     counted,
-    four_points,
     masked,
-    no_deeper,
     pick,
-    pressed,
     saturate,
     soft_max,
-    within_skin,
+    standing_for,
 )
 from softsim.collision.numerics import frame, unit
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
@@ -36,16 +33,8 @@ def plane_convex(part: Part, plane: Geom, convex: Convex) -> Hit:
     depth = (convex.mat.T @ (plane.pos - convex.pos) - convex.vert) @ n
     real = convex.real("vert")
     deepest = soft_max(part, depth, BLUNT * size, real)
-    if part.mode == "hard":
-        member = 1.0 * (depth >= deepest - within_skin(part, deepest, size))
-    else:
-        member, depth = pressed(part, depth, deepest, size)
-    member = masked(member, real)
-    index = four_points(part, convex.vert, member, n, size)
-
-    dist = no_deeper(part, -pick(index, depth), -deepest, size)
-    if part.mode != "hard":  # where many touch, the deepest of the four is as deep as they are
-        dist = dist - deepest + soft_max(part, -dist, BLUNT * size)
+    member = masked(jnp.ones_like(depth), real)
+    index, dist = standing_for(part, convex.vert, depth, member, deepest, n, size)
     normal = plane.mat[:, 2]
     pos = convex.pos + pick(index, convex.vert) @ convex.mat.T - 0.5 * dist[:, None] * normal
     frames = jnp.broadcast_to(frame(part, normal), (4, 3, 3))

@@ -39,6 +39,7 @@ from softsim.collision.separating import Point, blend, extent, gap, placed, sepa
 from softsim.softening import Part
 
 NO_AXIS = 1e-3  # MJX's bound on the sine between two edges
+FURTHER = 0.2  # of the width of a switch: how round the bound on how far other vertices reach is
 TIE = 1e-6  # m; MJX takes an edge contact this much deeper than the shallowest point on the faces
 
 
@@ -72,7 +73,8 @@ def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> E
 
     The axis of a pair supports a shape in its edge if it is on the edge's arc. Beyond the arc by an
     angle, other vertices reach further than the edge by at most the sine times the diameter. Soft,
-    arcs cross as long as this length is small, and the separation is that of all vertices.
+    arcs cross as long as this length is small, the edges' separation counts less by it, and that of
+    the contact is the one of all vertices.
     """
     x = jnp.array([1.0, 0.0, 0.0], a.vert.dtype)
     of_a, of_b = a.vert[a.edge], b.vert[b.edge]
@@ -88,21 +90,24 @@ def nearest_edges(part: Part, a: Convex, b: Convex, size: Float[Array, ""]) -> E
     inside = 16 * jnp.finfo(axes.dtype).eps
     beyond_a = 2 * _radius(a) * (jnp.einsum("jik,iwk->wji", axes, walls_a) + inside)
     beyond_b = 2 * _radius(b) * (jnp.einsum("jik,jwk->wji", -axes, walls_b) + inside)
-    real = sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
-    for beyond in (*beyond_a, *beyond_b):
-        real = real * at_least(part, -beyond, 0.0, size)
-    real = real.ravel()
-
+    beyond, far = jnp.concatenate([beyond_a, beyond_b]), extent(a, b)
+    crossed = sj.greater_equal(sine, NO_AXIS + width(part), **soft(part, EDGE))
+    if part.mode == "hard":
+        real = crossed * jnp.all(beyond <= 0, axis=0)
+        score = separated - far * (1 - real)
+    else:  # at most the separation of all vertices
+        further = jnp.sum(sj.relu(beyond, **soft(part, FURTHER * size)), axis=0)
+        score = separated - further - ruled_out(part, crossed, far, size)
     there = _all(b, "edge")[:, None] & _all(a, "edge")
-    score = separated.ravel() - extent(a, b) * ruled_out(real)
-    index = soft_index(part, score, size, there.ravel())
+    index = soft_index(part, score.ravel(), size, there.ravel())
     place, lead = leading(part, index, PAIRS)
     weight = (lead**2 + 1e-6) / jnp.sum(lead**2 + 1e-6)
     j, i = jnp.unravel_index(place, separated.shape)
     on_a, on_b = jax.vmap(lambda p, q: closest_of_segments(part, *p, *q))(of_a[i], of_b[j])
     axes = axes[j, i]
     dist, pos = weight @ separation(part, a, b, axes, size), weight @ (0.5 * (on_a + on_b))
-    return Edges(Point(dist, pos, weight @ decided(real[place])), weight @ axes)
+    supports = jnp.prod(at_least(part, -beyond[:, j, i], 0.0, size), axis=0)
+    return Edges(Point(dist, pos, weight @ decided(crossed[j, i] * supports)), weight @ axes)
 
 
 def _all(convex: Convex, name: Literal["face", "edge"]) -> Bool[Array, " n"]:
@@ -136,7 +141,9 @@ def convex_near(
     apart = gap(part, a, b, lambda c, p: _project(part, c, p, size), size, rounds=3)
     edges = nearest_edges(part, a, b, size)
     later = width(part, PLATEAU * size) if soft_mode else 2 * far
-    on_edges = edges.point.dist - far * ruled_out(edges.point.there) - later
+    on_edges = edges.point.dist - later
+    if not soft_mode:
+        on_edges = on_edges - far * (1 - edges.point.there)
     axes = jnp.vstack([a.face_normal, -b.face_normal, apart.axis, edges.normal])
     gaps = separation(part, a, b, axes[:-2], size)
     gaps = jnp.append(gaps, jnp.stack([apart.separation, on_edges]))

@@ -22,16 +22,14 @@ from softsim.collision.convex import settled, sphere_near
 from softsim.collision.convex_convex import convex_near
 from softsim.collision.manifold import (
     BLUNT,
-    at_least,
     counted,
     decided,
     four_points,
-    no_deeper,
     pick,
     ruled_out,
     saturate,
     soft_max,
-    within_skin,
+    standing_for,
 )
 from softsim.collision.numerics import frame, soft, unit
 from softsim.collision.polygon import inradius
@@ -51,6 +49,9 @@ _FACES_OF_EDGE = np.array(
     [[0, 2], [0, 4], [0, 3], [1, 3], [1, 2], [1, 4], [2, 3], [2, 4], [3, 4]], np.int32
 )
 _SURFACE = 1
+FACING = 0.25
+"""Of the prisms' size: over less, the contacts' normals do not turn from that of their mean."""
+
 # grid corners of the two triangles of a cell, as (column, row), counter-clockwise from above
 TRIANGLES = np.array([[[0, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [1, 1]]], np.int32)
 
@@ -133,8 +134,11 @@ def _collide(
     upward = sj.greater_equal(normal @ up, 1e-6, **soft(part))[..., None]
     normal = upward * normal + (1 - upward) * prisms.face_normal[:, None, _SURFACE]
 
-    weight = weight * jnp.tile(inside, 2)[:, None]
-    size = jnp.mean(jax.vmap(inradius)(prisms) ** -2) ** -0.5
+    # nothing may notice a prism that the window is about to let go
+    inside = jnp.tile(inside, 2)
+    weight = weight * inside[:, None]
+    across = jnp.mean(inside[:, None, None] * normal, axis=(0, 1))
+    size = (inside @ jax.vmap(inradius)(prisms) ** -2 / jnp.sum(inside)) ** -0.5
     depth, pos, normal, weight = (
         -dist.ravel(),
         pos.reshape(-1, 3),
@@ -142,15 +146,15 @@ def _collide(
         weight.ravel(),
     )
     far = 4 * jnp.sqrt(jnp.sum(depth**2))
-    deepest = soft_max(part, depth - far * ruled_out(weight), BLUNT * size)
-    skin = within_skin(part, deepest, size)
-    member = weight * at_least(part, depth, deepest - skin, 2 * size)
-    index = four_points(part, pos, member, jnp.mean(normal, axis=0), size)
+    deepest = soft_max(part, depth - ruled_out(part, weight, far, size), BLUNT * size)
+    index, dist = standing_for(part, pos, depth, weight, deepest, across, size)
 
-    normal, clear = settled(pick(index, normal) @ field.mat.T)
+    facing = index
+    if part.mode != "hard":  # points side by side, on two prisms, may have any two normals
+        facing = four_points(part, pos, jnp.mean(index, axis=0), across, size, FACING)
+    normal, clear = settled(pick(facing, normal) @ field.mat.T)
     frames = jax.vmap(lambda n: frame(part, n))(normal)
     there = decided(2 * pick(index, weight)) * counted(part, index) * clear
-    dist = no_deeper(part, -pick(index, depth), -deepest, size)
     return Hit(dist, field.pos + pick(index, pos) @ field.mat.T, frames, there)
 
 

@@ -40,6 +40,9 @@ CLIP = 0.001
 TOUCH = 0.3
 """Of the width of a switch: by how much touching from not touching is rounded off."""
 
+OUT = 20.0
+"""Widths of a choice by which a false candidate is behind; the weight of 10 is a tenth of a mil."""
+
 NONE = 1e-9
 
 CORNERS = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
@@ -124,9 +127,16 @@ def within_skin(part: Part, deepest: Float[Array, ""], size: Float[Array, ""]) -
     return sj.clip(deepest, 0.0, part.skin.astype(deepest.dtype), **soft(part, size))
 
 
-def ruled_out(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """How far a candidate is to be kept from being chosen: not at all if it is rather true."""
-    return 1 - saturate(2 * truth)
+def ruled_out(
+    part: Part, truth: Float[Array, "*s"], far: Float[Array, ""], size: Float[Array, ""]
+) -> Float[Array, "*s"]:
+    """By how much (m) to lower the score of a candidate: not at all if it is rather true.
+
+    Hard, a false one by `far`. Soft, by no more than decides the choice: a truth value that changes
+    slowly would otherwise sweep through the width of the choice within a hundredth of its change.
+    """
+    lowest = far if part.mode == "hard" else OUT * width(part, size)
+    return lowest * (1 - saturate(2 * truth))
 
 
 def log_not(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -180,6 +190,7 @@ def four_points(
     member: Float[Array, " n"],
     normal: Float[Array, "3"],
     size: Float[Array, ""],
+    narrow: float = NARROW,
 ) -> Float[Array, "4 n"]:
     """Indices of four contacts that stand for the members; each sums to 1 (see the module).
 
@@ -189,6 +200,7 @@ def four_points(
         member: truth values, which points touch.
         normal: of the plane in which the points are seen.
         size: m, of the shapes.
+        narrow: of the size, below which what differs between points counts as equal.
     """
     if part.mode == "hard":  # a choice has no derivative, which XLA would find out slowly
         return _furthest(*jax.lax.stop_gradient((points, member, normal, size)))
@@ -196,8 +208,8 @@ def four_points(
     share = member / jnp.maximum(jnp.sum(member), NONE)
     x = jnp.matmul(points, jnp.stack([t1, t2], axis=1), precision="highest")
     x = x - share @ x
-    narrow = (NARROW * size) ** 2 * jnp.eye(2, dtype=x.dtype)
-    root = _inverse_root(jnp.matmul(x.T * share, x, precision="highest") + narrow)
+    least = (narrow * size) ** 2 * jnp.eye(2, dtype=x.dtype)
+    root = _inverse_root(jnp.matmul(x.T * share, x, precision="highest") + least)
     return share * (1 + jnp.asarray(CORNERS, x.dtype) @ root @ x.T)
 
 
@@ -243,6 +255,39 @@ def pressed(
     touch = deepest - sj.relu(deepest, **options)
     below = sj.relu(depth - touch, **options)
     return below / size, touch + below
+
+
+def standing_for(
+    part: Part,
+    points: Float[Array, "n 3"],
+    depth: Float[Array, " n"],
+    member: Float[Array, " n"],
+    deepest: Float[Array, ""],
+    normal: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> tuple[Float[Array, "4 n"], Float[Array, "4"]]:
+    """Indices of four contacts that stand for all points that touch, and their distances (m).
+
+    Hard, points touch as much as the deepest within the skin. Soft, each counts by its depth.
+
+    Args:
+        part: settings of the collision part.
+        points: m, in any one frame.
+        depth: m, of each.
+        member: truth value of each.
+        deepest: m, depth of the deepest member.
+        normal: of the plane in which the points are seen.
+        size: m, of the shapes.
+    """
+    if part.mode == "hard":
+        near = depth >= deepest - within_skin(part, deepest, size)
+        index = four_points(part, points, member * near, normal, size)
+        return index, -pick(index, depth)
+    press, depth = pressed(part, depth, deepest, size)
+    index = four_points(part, points, member * press, normal, size)
+    dist = no_deeper(part, -pick(index, depth), -deepest, size)
+    # where many touch, the deepest of the four is as deep as they are
+    return index, dist - deepest + soft_max(part, -dist, BLUNT * size)
 
 
 def unique(index: Float[Array, "k n"]) -> Float[Array, " k"]:

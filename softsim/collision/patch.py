@@ -129,20 +129,38 @@ def _corners(
         after, before = past(end), past(jnp.roll(end, 1, axis=0))
         return after * (1 - before) + before * (1 - after)
 
+    on_one, oblique = _crossing(part, one, end, size)
+    on_two, _ = _crossing(part, two, other_end, size)
+    on_two = on_two.swapaxes(0, 1)
+    real = (turn > 0)[:, None] * (other_turn > 0)
+    # almost in line, a corner may be near the other edge's line and far from that edge
+    meet = 1 / (1 + jnp.sum((on_one - on_two) ** 2, axis=2) / (width(part, size) ** 2))
+    crosses = crossed(end) * crossed(other_end).T * oblique * meet * real
+    angle = 1 + edge @ other.T
+
+    within = jnp.prod(1 - past(end), axis=1), jnp.prod(1 - past(other_end), axis=1)
+    points = jnp.concatenate([one, two, 0.5 * (on_one + on_two).reshape(-1, 2)])
+    turns = jnp.concatenate([turn, other_turn, angle.ravel()])
+    return points, turns, jnp.concatenate([*within, crosses.ravel()])
+
+
+def _crossing(
+    part: Part, polygon: Float[Array, "k 2"], end: Float[Array, "k m"], size: Float[Array, ""]
+) -> tuple[Float[Array, "k m 2"], Float[Array, "k m"]]:
+    """Where each edge crosses lines, m, and how oblique to them it is: 0 if parallel, at most 1.
+
+    Args:
+        part: settings of the collision part.
+        polygon: m, corners; an edge ends in each.
+        end: m, how far each corner is beyond the lines.
+        size: m, of the shapes.
+    """
     start = jnp.roll(end, 1, axis=0)
     way = end - start
     oblique = way**2 / (way**2 + width(part, size) ** 2)  # parallel edges cross nowhere
     t = jnp.clip(0.5 - 0.5 * oblique * (end + start) / jnp.where(way == 0, 1.0, way), 0.0, 1.0)
-    begin = jnp.roll(one, 1, axis=0)[:, None]
-    crossing = begin + t[..., None] * (one[:, None] - begin)
-    real = (turn > 0)[:, None] * (other_turn > 0)
-    crosses = crossed(end) * crossed(other_end).T * oblique * real
-    angle = 1 + edge @ other.T
-
-    within = jnp.prod(1 - past(end), axis=1), jnp.prod(1 - past(other_end), axis=1)
-    points = jnp.concatenate([one, two, crossing.reshape(-1, 2)])
-    turns = jnp.concatenate([turn, other_turn, angle.ravel()])
-    return points, turns, jnp.concatenate([*within, crosses.ravel()])
+    begin = jnp.roll(polygon, 1, axis=0)[:, None]
+    return begin + t[..., None] * (polygon[:, None] - begin), oblique
 
 
 def _edges(polygon: Float[Array, "k 2"]) -> tuple[Float[Array, "k 2"], Float[Array, " k"]]:

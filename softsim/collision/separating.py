@@ -101,7 +101,7 @@ def gap(
     axis, _ = unit(on_b - on_a, jnp.array([1.0, 0.0, 0.0], on_a.dtype))
     separated = separation(part, a, b, axis[None], size)[0]
     meet = at_least(part, 0.0, separated, size)
-    return Gap(0.5 * (on_a + on_b), axis, separated - extent(a, b) * ruled_out(1 - meet))
+    return Gap(0.5 * (on_a + on_b), axis, separated - ruled_out(part, 1 - meet, extent(a, b), size))
 
 
 def blend(

@@ -164,6 +164,6 @@ def measure(turning: Turning, softness: float, count: int, steps: int) -> dict[s
         at = accelerations(turning.case, setting)
         whole.append([at(path) for path in paths])
     names = ("raggedness", "steepest", "acceleration raggedness", "acceleration steepest")
-    hard = max(roughness(path)[1] for path in contacts[0])
+    hard, soft = (1e3 * max(roughness(path)[1] for path in paths) for paths in contacts)
     found = dict(zip(names, (*ratios(*contacts), *ratios(*whole))))
-    return found | {"hard steepest, mm": 1e3 * hard}
+    return found | {"hard steepest, mm": hard, "soft steepest, mm": soft}

@@ -11,10 +11,18 @@ from softsim.collision.patch import patch
 from softsim.collision.shapes import box
 from softsim.softening import Part
 from softsim.testing.contact_checks import contacts_of
-from softsim.testing.contact_smoothness import TURNINGS, felt, ratios, roughness, turns
+from softsim.testing.contact_smoothness import (
+    ANGLE,
+    LENGTH,
+    TURNINGS,
+    felt,
+    ratios,
+    roughness,
+    turns,
+)
 
 QUICK = {"plane-box", "plane-cylinder lying", "box-box"}
-# hard contacts of a standing cylinder do not jump: there is nothing to smooth
+# hard contacts of a standing cylinder do not jump: see the test after the next
 RAGGED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name in TURNINGS
@@ -27,13 +35,32 @@ UP = jnp.array([0.0, 0.0, 1.0])
 @pytest.mark.parametrize("name", RAGGED)
 def test_soft_contact_is_a_seventh_as_ragged_as_hard_and_a_tenth_as_steep(name: str) -> None:
     turning = TURNINGS[name]
-    paths = list(turns(turning, 4, 600))
+    paths = list(turns(turning, 8, 600))
     hard, soft = (
         [felt(contacts_of(turning.case, mode)(0.1, path), path.pos[:, 1]) for path in paths]
         for mode in ("hard", "smooth")
     )
     ragged, steep = ratios(hard, soft)
     assert ragged < 0.15 and steep < 0.1, (ragged, steep)
+
+
+def test_what_a_standing_cylinder_feels_does_not_jump() -> None:
+    """Neither hard nor soft: the three corners of an even triangle feel no direction of tilt.
+
+    A step of a turn by d moves a point of the cylinder by d times its distance from the centre at
+    most, and three springs feel that; the hard contacts of a lying cylinder change by more.
+    """
+    steepest = {}
+    for name in ("plane-cylinder standing", "plane-cylinder lying"):
+        for mode in ("hard", "smooth"):
+            run = contacts_of(TURNINGS[name].case, mode)
+            paths = turns(TURNINGS[name], 4, 600)
+            felts = [felt(run(0.1, path), path.pos[:, 1]) for path in paths]
+            steepest[name.split()[1], mode] = max(roughness(path)[1] for path in felts)
+    reach = np.hypot(0.07, 0.1)
+    motion = 3 * np.radians(ANGLE / 600) * reach * np.hypot(1, reach / LENGTH)
+    assert steepest["standing", "hard"] < motion and steepest["standing", "smooth"] < motion
+    assert steepest["lying", "hard"] > 3 * motion > 3 * steepest["lying", "smooth"]
 
 
 def test_roughness_is_that_of_a_known_path() -> None:
