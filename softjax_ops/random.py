@@ -329,7 +329,9 @@ def multinomial(
     shape = _broadcast_shape("p", shape, p.shape)
     if mode == "hard":
         count, dtype = jnp.asarray(n, p.dtype), dtype or p.dtype
-        return jax.random.multinomial(key, count, p, shape=shape, dtype=dtype, unroll=unroll)
+        # not by its `shape`, which holds k before jax 0.12 and does not from there on
+        p = jnp.broadcast_to(p, shape)
+        return jax.random.multinomial(key, count, p, dtype=dtype, unroll=unroll)
     keys = jax.random.split(key, _count(n))
     logits = _log_probability(jnp.broadcast_to(p, shape))
 
