@@ -47,9 +47,9 @@ HAND = """
 </mujoco>"""
 SETTINGS = {
     "hard": Softening.hard(),
-    "soft collision": Softening(collision=Part(0.05, "smooth")),
-    "soft mask": Softening(mask=Part(0.001, "c1")),
-    "reach 0.1 m": Softening(reach=0.1),
+    "soft collision": Softening(collision=Part(jnp.asarray(0.05), "smooth")),
+    "soft mask": Softening(mask=Part(jnp.asarray(0.001), "c1")),
+    "reach 0.1 m": Softening(reach=jnp.asarray(0.1)),
     "Softening.soft()": Softening.soft(),
     "Softening.straight_through()": Softening.straight_through(),
 }

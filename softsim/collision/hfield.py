@@ -26,7 +26,6 @@ from softsim.collision.manifold import (
     decided,
     four_points,
     pick,
-    ruled_out,
     saturate,
     soft_max,
     standing_for,
@@ -145,8 +144,9 @@ def _collide(
         normal.reshape(-1, 3),
         weight.ravel(),
     )
-    far = 4 * jnp.sqrt(jnp.sum(depth**2))
-    deepest = soft_max(part, depth - ruled_out(part, weight, far, size), BLUNT * size)
+    # contacts that are not there have any depth
+    far = 4 * (jnp.sum(field.size) + radius)
+    deepest = soft_max(part, depth - far * (1 - saturate(2 * weight)), BLUNT * size)
     index, dist = standing_for(part, pos, depth, weight, deepest, across, size)
 
     facing = index
