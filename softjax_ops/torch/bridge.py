@@ -27,12 +27,14 @@ memory of its arguments. Programs with a 64-bit argument run in 64 bits, others 
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jax.interpreters import ad
 
 Function = Callable[..., tuple[jax.Array, ...]]
 
@@ -43,6 +45,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _WIDE = (torch.float64, torch.int64)
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in _FLOATS + _INTEGERS}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class Program:
@@ -75,7 +78,21 @@ class Program:
         return self._compiled[mask]
 
 
-_pull = jax.jit(lambda pullback, cotangents: (pullback(cotangents), None))
+@partial(jax.jit, static_argnums=2)
+def _pull(pullback: Callable, cotangents: Sequence[jax.Array], absent: Sequence) -> tuple:
+    """The gradients of one recorded call, for the outputs that something was computed from.
+
+    Args:
+        pullback: of all float outputs.
+        cotangents: of the outputs that were used.
+        absent: for each output None if it was used, else its shape and dtype: nothing is
+            computed for it, where a cotangent of zeros would pass through everything.
+    """
+    given = iter(cotangents)
+    full = [next(given) if a is None else ad.Zero(jax.typeof(jnp.zeros(*a))) for a in absent]
+    return pullback(tuple(full)), None
+
+
 _PROGRAMS: dict[str, Program] = {}
 
 
@@ -264,13 +281,27 @@ class _Call:
         return outputs
 
     def backward(
-        self, mask: str, tensors: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]
+        self,
+        mask: str,
+        tensors: Sequence[torch.Tensor],
+        outputs: Sequence[tuple[torch.Size, torch.dtype]],
+        grads: Sequence[torch.Tensor | None],
     ) -> tuple[torch.Tensor, ...]:
-        """Gradients of the inputs marked in `mask`."""
+        """Gradients of the inputs marked in `mask`; a cotangent of None is zero."""
         derived = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
-        if derived or self.pullback is None or mask != self.mask:
-            return call(f"{self.key}|pullback:{mask}", *tensors, *grads)
-        return _run(lambda *given: _pull(self.pullback, given), grads)[0]
+        used = [g for g in grads if g is not None]
+        if derived or not used or self.pullback is None or mask != self.mask:
+            device = tensors[0].device
+            full = (
+                torch.zeros(shape, dtype=dtype, device=device) if g is None else g
+                for g, (shape, dtype) in zip(grads, outputs)
+            )
+            return call(f"{self.key}|pullback:{mask}", *tensors, *full)
+        absent = tuple(
+            (tuple(shape), _NAMES[dtype]) if g is None else None
+            for g, (shape, dtype) in zip(grads, outputs)
+        )
+        return _run(lambda *given: _pull(self.pullback, given, absent), used)[0]
 
 
 def _mask(flags: Sequence[bool]) -> str:
@@ -296,13 +327,16 @@ class _Apply(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
         ctx.is_float = [o.is_floating_point() for o in output]
+        ctx.outputs = [(o.shape, o.dtype) for o in output if o.is_floating_point()]
         ctx.mark_non_differentiable(*(o for o in output if not o.is_floating_point()))
+        ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple:
         mask = _mask(ctx.needs_input_grad[1:])
         grads = tuple(g for g, real in zip(grads, ctx.is_float) if real)
-        return None, *_spread(mask, ctx.call.backward(mask, ctx.saved_tensors, grads))
+        found = ctx.call.backward(mask, ctx.saved_tensors, ctx.outputs, grads)
+        return None, *_spread(mask, found)
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: torch.Tensor | None) -> tuple:
@@ -342,7 +376,7 @@ def _operator(tensors: list[torch.Tensor], key: str) -> list[torch.Tensor]:
 
 @_operator.register_fake
 def _shapes(tensors: list[torch.Tensor], key: str) -> list[torch.Tensor]:
-    names = [str(t.dtype).removeprefix("torch.") for t in tensors]
+    names = [_NAMES[t.dtype] for t in tensors]
     with _settings(tensors):
         given = [jax.ShapeDtypeStruct(tuple(map(int, t.shape)), d) for t, d in zip(tensors, names)]
         found, _ = program(key).compiled("").eval_shape(*given)

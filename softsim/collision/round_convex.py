@@ -35,6 +35,7 @@ UPRIGHT = 0.996  # measured in MuJoCo 3.17: cosine of cap or face and normal tha
 LYING = 0.0888  # the same for the side: sine
 _DISTANCE = {GeomType.CYLINDER: sd.cylinder, GeomType.ELLIPSOID: sd.ellipsoid_gauge}
 _BELOW = 1e3  # of the smaller shape's size: below all others by this, a face does not count
+_CHOICE = 2.5  # of the smaller shape's size: scale of the choice between two directions
 _TANGENT = 0.05  # of the smaller shape's size: distance over which a pull to the middle is felt
 
 
@@ -79,11 +80,42 @@ def round_near(part: Part, kind: GeomType, shape: Geom, convex: Convex) -> Near:
     if kind == GeomType.ELLIPSOID:  # the slope of a gauge is short where the ellipsoid is long
         slope = turn.T @ _ellipsoid_normal(part, turn @ p + shift, shape.size)
     mean = 0.5 * convex.mat @ (slope - jax.grad(outside, 1)(part, p))
-    normal, _ = settled(mean)
-    end_of_shape, end_of_convex = _ends(part, kind, shape, convex, normal, size)
-    pos = convex.pos + convex.mat @ p
-    pos = pos + (0.5 * (end_of_shape + end_of_convex) - pos @ normal) * normal
-    return Near(end_of_convex - end_of_shape, pos, mean)
+    return _farthest(part, kind, shape, convex, mean, convex.pos + convex.mat @ p, size)
+
+
+def _farthest(
+    part: Part,
+    kind: GeomType,
+    shape: Geom,
+    convex: Convex,
+    mean: Float[Array, "3"],
+    pos: Float[Array, "3"],
+    size: Float[Array, ""],
+) -> Near:
+    """The direction that keeps the shapes farthest apart: the one found, or the normal of a face.
+
+    Deep in the convex shape the point least far outside is no guide to the shortest way out.
+
+    Args:
+        part, kind, shape, convex: as for `round_near`.
+        mean: the direction found, from shape to convex; may be shorter than 1.
+        pos: m, the point least far outside of both shapes.
+        size: m, of the smaller shape.
+    """
+    faces = -convex.face_normal @ convex.mat.T
+    real = convex.real("face")
+    if kind == GeomType.CYLINDER:
+        axis = shape.mat[:, 2]
+        faces = jnp.concatenate([faces, axis[None], -axis[None]])
+        real = None if real is None else jnp.append(real, jnp.array([True, True]))
+    normal = jnp.concatenate([settled(mean)[0][None], faces])
+    ends = jax.vmap(lambda n: jnp.stack(_ends(part, kind, shape, convex, n, size)))(normal)
+    dist, middle = ends[:, 1] - ends[:, 0], 0.5 * (ends[:, 0] + ends[:, 1])
+    real = None if real is None else jnp.append(True, real)
+    index = soft_index(part, dist, _CHOICE * size, real=real)
+    between = pos + (middle - normal @ pos)[:, None] * normal
+    directions = jnp.concatenate([mean[None], faces])
+    return Near(pick(index, dist), pick(index, between), pick(index, directions))
 
 
 def _ellipsoid_normal(

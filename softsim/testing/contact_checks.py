@@ -34,7 +34,8 @@ def pair_contacts(case: Case, x64: bool = True) -> tuple[Callable[[Part, Poses],
     (key,) = geom_groups(m)
     entry = PAIRS[tuple(GeomType(t) for t in key.types)]
     (batch,) = batches(m, [key], [1])
-    build = [shapes.builder(m, batch, i) for i in (0, 1)]
+    with jax.enable_x64(x64):
+        build = [shapes.builder(m, batch, i) for i in (0, 1)]
 
     def contacts(part: Part, pose: Poses) -> Hit:
         one, two = (

@@ -241,7 +241,10 @@ def test_float32_is_finite(name: str, mode: str) -> None:
 @pytest.mark.slow
 @every_pair
 def test_soft_contacts_are_continuous_and_near_the_hard_ones(name: str) -> None:
-    """Along straight sweeps halving the step halves the change; the distance is off by little."""
+    """Along straight sweeps halving the step halves the change; the distance is off by little.
+
+    Of four soft contacts with a height field none is the nearest: the deepest is compared.
+    """
     rng = np.random.default_rng(7)
     collide = jax.jit(jax.vmap(_function(name, Part(mode="smooth")), (0, 0, None)))
     start, mat = (x[:6] for x in poses(name))
@@ -267,7 +270,8 @@ def test_soft_contacts_are_continuous_and_near_the_hard_ones(name: str) -> None:
     assert np.mean(ratio < 0.75) > 0.99, ratio
     pos, mat = poses(name)
     soft = collide(pos[:RANDOM], mat[:RANDOM], 0.005)
-    error = np.abs(soft.dist[:, 0] - hard(name).dist[:RANDOM, 0])
+    deepest = (lambda x: x.min(axis=1)) if "hfield" in name else (lambda x: x[:, 0])
+    error = np.abs(deepest(soft.dist) - deepest(hard(name).dist[:RANDOM]))
     assert np.median(error) < 2e-4
 
 
