@@ -15,6 +15,7 @@ from mujoco.mjx import GeomType
 from softsim._mjx import geom_groups
 from softsim.collision import PAIRS, Hit, collide, shapes
 from softsim.collision.batches import batches
+from softsim.rotations import quat_exp, quat_to_mat
 from softsim.softening import Mode, Part, Softening
 from softsim.testing.contact_cases import (
     Case,
@@ -74,8 +75,10 @@ def evaluator(case: Case, mode: str, x64: bool = True) -> Evaluate:
         moved = Poses(pose.pos + move, jax.vmap(_turn)(turn, pose.mat), pose.size + grow)
         hit = contacts(Part(softness, mode), moved)
         a, b, c = (jnp.asarray(w, shift.dtype) for w in weights)
-        value = jnp.sum(a * hit.dist) + jnp.sum(b * hit.pos) + 0.1 * jnp.sum(c * hit.frame)
-        return value + jnp.sum(jnp.asarray(weight_w, shift.dtype) * hit.weight), hit
+        each = a * hit.dist + jnp.sum(b * hit.pos, -1) + 0.1 * jnp.sum(c * hit.frame, (-2, -1))
+        # a contact that is not there may be anywhere
+        value = jnp.sum(hit.weight * (each + jnp.asarray(weight_w, shift.dtype)))
+        return value, hit
 
     run = jax.jit(jax.vmap(jax.value_and_grad(phi, has_aux=True), in_axes=(0, 0, None)))
 
@@ -104,11 +107,8 @@ def _chunks(n: int) -> list[np.ndarray]:
 
 
 def _turn(rotation, mat):
-    """mat turned by a small rotation vector, to second order."""
-    x, y, z = rotation
-    o = jnp.zeros_like(x)
-    cross = jnp.array([[o, -z, y], [z, o, -x], [-y, x, o]])
-    return (jnp.eye(3, dtype=mat.dtype) + cross + 0.5 * cross @ cross) @ mat
+    """mat turned by a rotation vector."""
+    return quat_to_mat(quat_exp(rotation)) @ mat
 
 
 @cache
@@ -227,9 +227,9 @@ def check_continuity(
     the same piece is sampled at half the step: a jump stays (ratio 1), else the change halves.
 
     Returns:
-        of the contacts (dist, pos) and of the gradient: worst ratio over the sweeps, share of the
-        sweeps that are smooth (ratio below 0.55), and the steepest change found, per unit of the
-        sweep (of about 0.1 m and 1 rad): worst and median over the sweeps.
+        of the contacts (weight; dist and pos times weight) and of the gradient: worst ratio over
+        the sweeps, share of the sweeps that are smooth (ratio below 0.55), and the steepest change
+        found, per unit of the sweep (of about 0.1 m and 1 rad): worst and median over the sweeps.
     """
     ends = random_poses(case, 2 * sweeps, seed=3)[np.arange(sweeps)]
     rng = np.random.default_rng(4)
@@ -240,7 +240,8 @@ def check_continuity(
         t = np.linspace(low, high, steps + 1, axis=1)
         shift = (t[..., None] * direction[:, None]).reshape(-1, 18)
         _, hit, slope = run(shift, ends[np.repeat(np.arange(sweeps), steps + 1)], softness)
-        rows = np.concatenate([hit.dist, hit.pos.reshape(len(shift), -1)], axis=1)
+        felt = np.concatenate([hit.dist[..., None], hit.pos], axis=2) * hit.weight[..., None]
+        rows = np.concatenate([hit.weight, felt.reshape(len(shift), -1)], axis=1)
         paths = [x.reshape(sweeps, steps + 1, -1) for x in (rows, slope)]
         return t, np.stack([np.linalg.norm(np.diff(p, axis=1), axis=-1) for p in paths])
 

@@ -129,21 +129,19 @@ def test_soft_contacts_are_continuous_along_sweeps(case: Case) -> None:
 
 
 @quick_soft
-def test_soft_contacts_approach_hard_ones(case: Case) -> None:
-    """Hard contacts jump; within a softness of a jump soft ones are as far off as it is high.
+def test_soft_contacts_approach_the_depth_of_the_shapes(case: Case) -> None:
+    """By MuJoCo C's convex collider; MJX's hard contacts can be centimetres deeper.
 
-    So with the softness falls the share of such poses, and the error in all others.
+    Never deeper; in one pose of ten less deep, as four contacts with the moments of more points may
+    have the deepest of these between them.
     """
     poses = random_poses(case, N, seed=5)
-    (hard, _), presence = engines(case, True)(poses)
-    goal = deepest(*map(np.asarray, (hard[0], presence)))
-    touching = goal < 0
-    errors = []
-    for softness in (0.02, 0.002):
-        hit = soft(case, poses, softness)
-        errors.append(np.abs(deepest(hit.dist, hit.weight) - goal)[touching])
-    assert np.median(errors[1]) < 1e-6
-    assert np.mean(errors[1] > 1e-3) <= max(0.3 * np.mean(errors[0] > 1e-3), 0.01)
+    exact = exact_distance(case, poses)
+    hit = soft(case, poses, 0.002)
+    error = (deepest(hit.dist, hit.weight) - exact)[exact < 0]
+    assert np.median(np.abs(error)) < 1e-6
+    assert np.min(error) > -1e-4
+    assert np.mean(error > 1e-4) < 0.12
 
 
 def test_edges_that_support_neither_shape_are_no_contact() -> None:
