@@ -15,6 +15,7 @@ from softsim.names import Element, name_to_id
 from softsim.rollout import Trajectory
 
 ROWS, COLUMNS = 2, 4  # views in a strip
+GAP = 3  # pixels: white between views
 HOLD = 1.0  # s: a moving picture stands still this long before it begins anew
 KINDS = (".gif", ".mp4", ".png")
 
@@ -135,6 +136,8 @@ def _libraries() -> tuple[str, ...]:
 
 def _strip(file: Path, pictures: np.ndarray, _: int) -> None:
     from matplotlib.image import imsave
+
+    pictures[:, -GAP:] = pictures[:, :, -GAP:] = 255
 
     rows = [
         np.concatenate(list(pictures[row * COLUMNS : (row + 1) * COLUMNS]), axis=1)
