@@ -24,9 +24,9 @@ def test_a_finding_says_how_many_steps_the_same_cost_takes() -> None:
     said = compare(runs)
     assert said[0].endswith("for its simulated steps: 5 (1000 steps), 3 (4000 steps).")
     assert "shooting reaches them with 0.20, 0.10 of the steps" in said[1]
-    assert "ilqr reaches them with 0.10, inf of the steps" in said[2]
+    assert "ilqr reaches them with 0.10, none of the steps (none: not with" in said[2]
     assert (
-        "at most 100 ms per control step, costs are shooting 4, ilqr with 7 proposals 3.5, mppi 5;"
+        "best costs within 100 ms per control step: shooting 4, ilqr with 7 proposals 3.5, mppi 5;"
         in said[3]
     )
 
