@@ -40,9 +40,9 @@ class Args(sysid.Settings):
     """Settings of the identification."""
 
     data: Path
-    """.npz file with qpos (N, nq), dt or time, and ctrl (N, nu) if there are actuators, or .csv file
-    with columns time, qpos0, qpos1, ..., ctrl0, ...; qvel may be there too, and `trajectory` where
-    there are several"""
+    """.npz file with qpos (N, nq), dt or time, and ctrl (N, nu) if there are actuators, or .csv
+    file with columns time, qpos0, qpos1, ..., ctrl0, ...; qvel may be there too, and `trajectory`
+    where there are several"""
     out: Path = Path("runs/sysid")
     """folder for metrics.json, CSV, the figure and fitted.xml"""
     model: Path = MODEL

@@ -28,7 +28,8 @@ def draw(name: str, folder: Path) -> Path:
     begun = state.data
     random = np.random.default_rng(SEED)
     if not env.model.nu:
-        begun = env.act(begun, jnp.asarray(random.uniform(-GENTLE, GENTLE, env.action_size)), state.info)
+        action = random.uniform(-GENTLE, GENTLE, env.action_size)
+        begun = env.act(begun, jnp.asarray(action), state.info)
     model = env.mj_model
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = begun.qpos, begun.qvel

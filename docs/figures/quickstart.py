@@ -62,9 +62,7 @@ def draw(folder: Path) -> None:
         ax.plot(1e3 * CONSTANTS, 1e3 * deepest, color=COLORS[1], lw=1.5, label="lowest point")
         for i in range(10, len(CONSTANTS), 20):
             near = np.array([-0.004, 0.004])
-            ax.plot(
-                1e3 * (CONSTANTS[i] + near), 1e3 * (deepest[i] + slope[i] * near), "k-", lw=1
-            )
+            ax.plot(1e3 * (CONSTANTS[i] + near), 1e3 * (deepest[i] + slope[i] * near), "k-", lw=1)
         ax.plot([], [], "k-", lw=1, label="tangents by jax.grad")
         ax.set(xlabel="time constant of the contact, ms", ylabel="height, mm")
         ax.legend(**BESIDE)
