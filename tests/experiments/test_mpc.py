@@ -37,7 +37,8 @@ def test_quick_run(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert {run["method"] for run in metrics["runs"]} == {"shooting", "ilqr", "mppi", "cem"}
     assert all(np.isfinite(run["cost"]) and run["real_time"] > 0 for run in metrics["runs"])
-    assert {"metrics.json", "mpc.csv", "mpc.png"} == {file.name for file in tmp_path.iterdir()}
+    files = {file.name for file in tmp_path.iterdir()} - {"cartpole.gif"}  # needs OpenGL
+    assert files == {"metrics.json", "mpc.csv", "mpc.png"}
 
 
 @pytest.mark.parametrize(
