@@ -149,7 +149,9 @@ def _strip(file: Path, pictures: np.ndarray, _: int) -> None:
 def _gif(file: Path, pictures: np.ndarray, fps: int) -> None:
     from PIL import Image
 
-    frames = [Image.fromarray(picture).quantize(64) for picture in pictures]
+    # a palette that covers the colours, however few pixels have them: small things move on a wide sky
+    covering = Image.Quantize.MAXCOVERAGE
+    frames = [Image.fromarray(picture).quantize(64, covering) for picture in pictures]
     duration = [1000 / fps] * len(frames)
     duration[-1] += 1000 * HOLD
     frames[0].save(file, save_all=True, append_images=frames[1:], duration=duration, loop=0)
