@@ -149,7 +149,7 @@ def _strip(file: Path, pictures: np.ndarray, _: int) -> None:
 def _gif(file: Path, pictures: np.ndarray, fps: int) -> None:
     from PIL import Image
 
-    # a palette that covers the colours, however few pixels have them: small things move on a wide sky
+    # by colours, not by how many pixels have them: small things move before a wide sky
     covering = Image.Quantize.MAXCOVERAGE
     frames = [Image.fromarray(picture).quantize(64, covering) for picture in pictures]
     duration = [1000 / fps] * len(frames)
