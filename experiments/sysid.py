@@ -40,14 +40,16 @@ class Args(sysid.Settings):
     """Settings of the identification."""
 
     data: Path
-    """.npz or .csv file of trajectories; its layout is in docs/sysid.md"""
+    """.npz file with qpos (N, nq), dt or time, and ctrl (N, nu) if there are actuators, or .csv
+    file with columns time, qpos0, qpos1, ..., ctrl0, ...; qvel may be there too, and `trajectory`
+    where there are several"""
     out: Path = Path("runs/sysid")
     """folder for metrics.json, CSV, the figure and fitted.xml"""
     model: Path = MODEL
     """MJCF file"""
     parameters: tuple[str, ...] = CUBE
-    """what is fitted, as KIND:ELEMENT, such as friction:cube, or KIND, such as gravity; the kinds
-    are in docs/sysid.md"""
+    """what is fitted, as KIND:ELEMENT, such as friction:cube, mass:forearm or damping:elbow, or
+    KIND, such as gravity; a wrong name lists all kinds"""
     start: dict[str, float] = field(default_factory=dict)
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     prior: dict[str, float] = field(default_factory=dict)
@@ -179,7 +181,8 @@ def main(args: Args) -> None:
     models = {"before": fit.given, "after": fit.model}
     models |= {} if peer is None else {"peer": fit.model_at(peer.u)}
     errors |= {name: fit.errors(model, judged) for name, model in models.items()}
-    title = f"{len(which)} {'other' if len(others) else 'the fitted'} trajectories"
+    kind = "other" if len(others) else "fitted"
+    title = f"{len(which)} {kind} {'trajectory' if len(which) == 1 else 'trajectories'}"
     metrics = {**made, "parameters": columns, **summary(fit, errors, peer)}
     cli.write_json(args.out / "metrics.json", metrics)
     cli.write_csv(args.out / "parameters.csv", columns)

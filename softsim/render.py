@@ -15,6 +15,7 @@ from softsim.names import Element, name_to_id
 from softsim.rollout import Trajectory
 
 ROWS, COLUMNS = 2, 4  # views in a strip
+GAP = 3  # pixels: white between views
 HOLD = 1.0  # s: a moving picture stands still this long before it begins anew
 KINDS = (".gif", ".mp4", ".png")
 
@@ -136,6 +137,8 @@ def _libraries() -> tuple[str, ...]:
 def _strip(file: Path, pictures: np.ndarray, _: int) -> None:
     from matplotlib.image import imsave
 
+    pictures[:, -GAP:] = pictures[:, :, -GAP:] = 255
+
     rows = [
         np.concatenate(list(pictures[row * COLUMNS : (row + 1) * COLUMNS]), axis=1)
         for row in range(ROWS)
@@ -146,7 +149,9 @@ def _strip(file: Path, pictures: np.ndarray, _: int) -> None:
 def _gif(file: Path, pictures: np.ndarray, fps: int) -> None:
     from PIL import Image
 
-    frames = [Image.fromarray(picture).quantize(64) for picture in pictures]
+    # by colours, not by how many pixels have them: small things move before a wide sky
+    covering = Image.Quantize.MAXCOVERAGE
+    frames = [Image.fromarray(picture).quantize(64, covering) for picture in pictures]
     duration = [1000 / fps] * len(frames)
     duration[-1] += 1000 * HOLD
     frames[0].save(file, save_all=True, append_images=frames[1:], duration=duration, loop=0)

@@ -47,6 +47,7 @@ BOUNCES = {
     ),
 }
 COLOR = dict(zip([*FORCES, "saltation", "adaptive, saltation"], COLORS))
+BENEATH = {"hard": {"lw": 5, "alpha": 0.4}}  # on the left others lie on top of it
 SHAPE = {"straight-through, reach 2 cm": ":", "adaptive, saltation": "o"}
 
 
@@ -70,7 +71,8 @@ def draw(file: Path) -> None:
             for ax, values in zip(axes[:, 0], (value, -1e-3 * slope)):
                 seen = np.where(values > FAINT, values, np.nan)
                 style = SHAPE.get(name, "-")
-                ax.plot(1e3 * NEAR, seen, style, color=COLOR[name], label=name)
+                look = BENEATH.get(name, {})
+                ax.plot(1e3 * NEAR, seen, style, color=COLOR[name], label=name, **look)
         for name, (softening, adaptive) in BOUNCES.items():
             f = lambda h, s=softening, a=adaptive: end(h, s, a)
             one = lambda h, f=f: jax.jvp(f, (h,), (jnp.ones(()),))

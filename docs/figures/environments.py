@@ -1,11 +1,14 @@
 """A strip of views of every environment: `python docs/figures/environments.py [NAME ...]`.
 
-Random actions, or for throws and shots random velocities, in MuJoCo C.
+Each begins where an episode does and takes random actions, in MuJoCo C. The action of a throw or a
+shot is its velocity, so one is drawn.
 """
 
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 
@@ -13,18 +16,23 @@ import envs
 import softsim
 
 SECONDS = 1.5
+SEED = 0
+GENTLE = 0.3  # of the range of a throw: most stay in the picture
 IMAGES = Path(__file__).parents[1] / "img" / "envs"
 
 
 def draw(name: str, folder: Path) -> Path:
     """Write the strip of one environment into a folder."""
-    model = envs.find(name).load()
+    env = envs.make(name)
+    state = env.reset(jax.random.key(SEED))
+    begun = state.data
+    random = np.random.default_rng(SEED)
+    if not env.model.nu:
+        action = random.uniform(-GENTLE, GENTLE, env.action_size)
+        begun = env.act(begun, jnp.asarray(action), state.info)
+    model = env.mj_model
     data = mujoco.MjData(model)
-    if model.nkey:
-        mujoco.mj_resetDataKeyframe(model, data, 0)
-    random = np.random.default_rng(0)
-    if not model.nu:  # a throw or a shot: its velocity is the action
-        data.qvel[:] = random.normal(size=model.nv)
+    data.qpos[:], data.qvel[:] = begun.qpos, begun.qvel
     low, high = model.actuator_ctrlrange.T
     poses = []
     while data.time < SECONDS:

@@ -78,4 +78,4 @@ assert abs(value - TRUTH) < 0.02
 # - Stiffness, size and inertia are fitted by their names too: [all
 #   kinds](../sysid.md#parameters).
 # - From files: `softsim sysid --data tosses.npz --model cube.xml --parameters friction:table`.
-# - A real cube, with what can and cannot be told from its motion: [measured](../sysid.md#method).
+# - A real cube, with what can and cannot be told from its motion: [measured](../measured/sysid.md).

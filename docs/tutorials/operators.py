@@ -1,10 +1,12 @@
 # %% [markdown]
-# # Soft operators in JAX
+# # Soft operators in JAX and PyTorch
 #
 # A comparison, a choice and a sort have no useful slope: flat, with jumps. `softjax_ops` replaces
 # them by smooth stand-ins with one knob, the softness. It knows nothing of physics.
 
 # %%
+from importlib.util import find_spec
+
 import jax
 import jax.numpy as jnp
 
@@ -73,7 +75,26 @@ print(so.relu_st(-0.1), jax.grad(so.relu_st)(-0.1))
 assert so.relu_st(-0.1) == 0 and jax.grad(so.relu_st)(-0.1) > 0
 
 # %% [markdown]
+# ## The same in PyTorch
+#
+# `softjax_ops.torch` has PyTorch's names and return types, and `backward()` works. It needs the
+# extra `torch`.
+
+# %%
+if find_spec("torch"):
+    import torch
+
+    import softjax_ops.torch as st
+
+    y = torch.tensor([0.3, -0.2, 0.1], requires_grad=True)
+    print(st.sort(y, softness=0.1).values)
+    st.argmax(y, softness=0.1)[-1].backward()
+    print("slope", y.grad)
+    assert y.grad[-1] > 0
+
+# %% [markdown]
 # ## Next
 #
 # - All names, modes and their formulas: [soft operators](../operators.md).
+# - PyTorch, and the simulator as a torch function: [torch](../torch.md).
 # - Which method for a sort of many numbers: [axiswise operators](../operators_axiswise.md).

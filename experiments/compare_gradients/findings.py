@@ -7,7 +7,12 @@ from jaxtyping import Bool, Float
 
 VANISHED = 1e-6  # of the typical slope
 LARGE_JUMP = 0.2  # of the range of the gradient
+STILL = 1e-10  # m: an outcome that moves less over the sweep moves by rounding alone
 FAR = 0.05  # of the typical slope: gradients further apart than this disagree
+UNMOVED = (
+    "The outcome does not depend on the input in this range: watch another body (--body) or"
+    " direction (--weights), sweep another --input, or simulate longer (--steps)."
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ def findings(
     """
     slope = typical_slope(x, reference)
     sentences = list(causes)
+    if np.ptp(reference.loss) < STILL and all(np.ptp(c.loss) < STILL for c in curves.values()):
+        return [*sentences, UNMOVED]
     for name, curve in curves.items():
         sentences += [
             f"{name}: {text}" for text in _about(x, curve, differences, reference, slope, unit)
@@ -58,7 +65,7 @@ def _about(
     if bad.any():
         return [f"the gradient is not finite for {intervals(x, bad)}{where}."]
     if slope == 0:
-        return ["the outcome does not depend on the input in this range."]
+        return ["the outcome of the finely stepped reference does not depend on the input here."]
     texts = []
     still = vanished(curve.gradient, slope)
     if still.any():

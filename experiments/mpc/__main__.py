@@ -9,7 +9,8 @@ same starts: cost against simulated physics steps and against computing time,
 and the real-time factor (simulated time / computing time).
 
 Computing time is processor time on a CPU, so that other programs on the machine do not count, and
-wall-clock time on other devices.
+wall-clock time on other devices. The cheapest run of each task is drawn as a film, where MuJoCo can
+render.
 """
 
 import json
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ class Args:
     """Settings of the comparison."""
 
     out: Path = Path("runs/mpc")
-    """This folder receives metrics.json, mpc.csv and mpc.png."""
+    """This folder receives metrics.json, mpc.csv, mpc.png and a film of each task."""
     tasks: tuple[str, ...] = tuple(PROBLEMS)
     """These tasks are controlled: cartpole, planar_push, hopper, or module:name of a `Problem` of
     yours (experiments/mpc/tasks.py says what that is)."""
@@ -79,6 +80,14 @@ class Args:
             raise ValueError("--length, --reach: expected a positive number and a length")
 
 
+class Best(NamedTuple):
+    """The cheapest run of a task."""
+
+    cost: float
+    qpos: np.ndarray  # (length + 1, nq)
+    period: float  # s, of a control
+
+
 def make_planner(method: str, problem: Problem, samples: int) -> planning.Planner:
     """The planner of a name."""
     spread, hold = problem.spread, problem.hold
@@ -94,25 +103,28 @@ def make_planner(method: str, problem: Problem, samples: int) -> planning.Planne
 
 def make_run(
     args: Args, problem: Problem, method: str, planner: planning.Planner, length: int
-) -> Callable[[PRNGKeyArray, Array], Array]:
-    """(key, rounds) -> costs (length,) of a controlled run, each of the state a control led to."""
+) -> Callable[[PRNGKeyArray, Array], tuple[Array, Array]]:
+    """(key, rounds) -> of a controlled run the costs (length,) of the state that each control led
+    to, and the positions (length + 1, nq)."""
     soft = softsim.Softening(reach=jnp.asarray(args.reach), gradient_only=True, events=args.events)
     softening = softsim.Softening.hard() if method in SAMPLING else soft
 
-    def run(key: PRNGKeyArray, rounds: Array) -> Array:
+    def run(key: PRNGKeyArray, rounds: Array) -> tuple[Array, Array]:
         for_start, for_plan = jax.random.split(key)
         task = replace(problem.task(for_start), softening=softening)
         controller = planning.Controller(task, planner, rounds)
         memory = controller.begin(jnp.zeros((problem.horizon, task.model.nu)))
         made = planning.control(controller, memory._replace(key=for_plan), length)
         after = jax.tree.map(lambda s: s[1:], made.path)
-        return jax.vmap(task.stage)(after, made.ctrl)
+        return jax.vmap(task.stage)(after, made.ctrl), made.path.qpos
 
     return jax.jit(run)
 
 
-def measure(args: Args, name: str, method: str, bar: cli.Progress) -> list[Record]:
-    """All amounts of work of one method on one task."""
+def measure(
+    args: Args, name: str, method: str, bar: cli.Progress, best: dict[str, Best]
+) -> list[Record]:
+    """All amounts of work of one method on one task; `best` keeps the cheapest run of a task."""
     problem = find(name)
     task = problem.task(jax.random.key(0))
     period = task.substeps * float(task.model.opt.timestep)
@@ -132,7 +144,10 @@ def measure(args: Args, name: str, method: str, bar: cli.Progress) -> list[Recor
             begin = clock()
             found = [jax.block_until_ready(run(key, jnp.asarray(rounds))) for key in keys]
             seconds = (clock() - begin) / (length * args.starts)
-            costs = np.array([np.asarray(cost).mean() for cost in found])
+            costs = np.array([np.asarray(cost).mean() for cost, _ in found])
+            cheapest = int(np.argmin(costs))
+            if name not in best or costs[cheapest] < best[name].cost:
+                best[name] = Best(costs[cheapest], np.asarray(found[cheapest][1]), period)
             work = rounds * planner.simulations(task) * problem.horizon * task.substeps
             records.append(
                 Record(name, method, samples, rounds, costs.mean(), costs.std(), work, seconds,
@@ -171,18 +186,33 @@ def main(args: Args) -> None:
     with jax.enable_x64(True), cli.progress() as bar:
         made = cli.provenance(args)
         records = left_behind(args, made)
+        best: dict[str, Best] = {}
         done = {(r.task, r.method) for r in records}
         for name in dict.fromkeys(args.tasks):
             for method in dict.fromkeys(args.methods):
                 if (name, method) not in done:
-                    records += measure(args, name, method, bar)
+                    records += measure(args, name, method, bar, best)
                     store(args.out, made, records)
     said = compare(records)
     store(args.out, {**made, "findings": said}, records)
     draw(args.out / "mpc.png", records)
     cli.print_table("Cost of controlled runs; steps and time per control step", table(records))
     print("\n".join(said))
+    for name, run in best.items():
+        print(picture(args.out, name, run))
     print(f"Written to {args.out}: metrics.json, mpc.csv, mpc.png")
+
+
+def picture(out: Path, name: str, best: Best) -> str:
+    """A film of the cheapest run of a task; what to tell the user."""
+    mj_model = find(name).mj_model
+    if mj_model is None:
+        return f"{name}: no film, since its Problem has no mj_model"
+    try:
+        file = softsim.render(mj_model, best.qpos, out / f"{name}.gif", dt=best.period)
+        return f"{name}: film of the cheapest run, {file}"
+    except softsim.RenderError as error:
+        return f"{name}: no film: {error}"
 
 
 def store(out: Path, made: dict[str, Any], records: list[Record]) -> None:

@@ -57,11 +57,13 @@ def compare(records: list[Record]) -> list[str]:
         for method in ("shooting", "ilqr"):
             if not of(method):
                 continue
-            shares = ", ".join(f"{steps_to(of(method), r.cost) / r.steps:.2f}" for r in marks)
+            shares = [steps_to(of(method), r.cost) / r.steps for r in marks]
+            reached = ", ".join(f"{s:.2f}" if s < float("inf") else "none" for s in shares)
+            never = " (none: not with the rounds tried)" if float("inf") in shares else ""
             low = min(of(method), key=lambda r: r.cost)
             said.append(
-                f"{name}: {method} reaches them with {shares} of the steps (inf: not with the "
-                f"rounds tried); its best is {low.cost:.4g} ({low.planner}, {low.steps} steps)."
+                f"{name}: {method} reaches them with {reached} of the steps{never}; "
+                f"its best is {low.cost:.4g} ({low.planner}, {low.steps} steps)."
             )
         said.append(f"{name}: {at_equal_time(of)}")
     return said
@@ -77,10 +79,10 @@ def at_equal_time(of: Callable[[str], list[Record]]) -> str:
             for m in run
         ]
         costs = ", ".join(
-            f"{r.planner} {r.cost:.3g}" if r is not None else f"{m} none so quick"
+            f"{r.planner} {r.cost:.3g}" if r is not None else f"{m} (slower than that)"
             for m, r in zip(run, fair)
         )
-        said.append(f"at most {1e3 * limit:.3g} ms per control step, costs are {costs}")
+        said.append(f"best costs within {1e3 * limit:.3g} ms per control step: {costs}")
     return "; ".join(said) + "."
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import mujoco
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 from mujoco import mjx
@@ -32,6 +33,7 @@ class Problem(NamedTuple):
         length: controls in a run.
         spread: of the noise of sampled plans, standard deviation in units of half a control range.
         hold: correlation of that noise on neighbouring controls.
+        mj_model: draws a film of the cheapest run; None draws none.
     """
 
     task: Callable[[PRNGKeyArray], planning.Task]
@@ -39,6 +41,7 @@ class Problem(NamedTuple):
     length: int
     spread: float = 0.5
     hold: float = 0.8
+    mj_model: mujoco.MjModel | None = None
 
 
 def from_env(
@@ -70,8 +73,9 @@ def cartpole() -> Problem:
         rest = 0.05 * d.qpos[0] ** 2 + 0.005 * d.qvel[1] ** 2 + 0.005 * d.qvel[0] ** 2
         return 1.0 - jnp.cos(d.qpos[1]) + rest
 
-    task = from_env(envs.make("cartpole"), cost, 0.005, jnp.zeros(1))
-    return Problem(task, horizon=40, length=90, spread=1.0, hold=0.9)
+    env = envs.make("cartpole")
+    task = from_env(env, cost, 0.005, jnp.zeros(1))
+    return Problem(task, 40, length=90, spread=1.0, hold=0.9, mj_model=env.mj_model)
 
 
 def planar_push() -> Problem:
@@ -89,8 +93,9 @@ def planar_push() -> Problem:
         place = 4.0 * length(miss) + 0.5 * (1.0 - jnp.cos(angle))
         return place + 0.5 * length(finger - behind)
 
-    task = from_env(envs.make("planar_push"), cost, 0.01, jnp.zeros(2))
-    return Problem(task, horizon=20, length=60, spread=0.5, hold=0.8)
+    env = envs.make("planar_push")
+    task = from_env(env, cost, 0.01, jnp.zeros(2))
+    return Problem(task, 20, length=60, spread=0.5, hold=0.8, mj_model=env.mj_model)
 
 
 def hopper() -> Problem:
@@ -104,7 +109,7 @@ def hopper() -> Problem:
     options = {"timestep": 0.005, "integrator": "implicitfast"}
     env = envs.make("hopper", frame_skip=4, options=options)
     task = from_env(env, cost, 0.01, jnp.array([1.0, 1.2]))
-    return Problem(task, horizon=20, length=30, spread=0.4, hold=0.8)
+    return Problem(task, 20, length=30, spread=0.4, hold=0.8, mj_model=env.mj_model)
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {

@@ -40,7 +40,7 @@ def run_method(args: Args, result: Result, steps: Iterator[Step], bar: cli.Progr
 def main(args: Args) -> None:
     """Run every method from the same starts and write what they found."""
     if args.quick:
-        args = replace(args, starts=2, iterations=4, population=4, horizon=0.1)
+        args = replace(args, starts=4, iterations=10, population=10)
     cli.open_folder(args.out)
     throw = make_throw(args)
     starts = jax.random.normal(jax.random.key(args.seed), (args.starts, 6))

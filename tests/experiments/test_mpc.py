@@ -24,9 +24,9 @@ def test_a_finding_says_how_many_steps_the_same_cost_takes() -> None:
     said = compare(runs)
     assert said[0].endswith("for its simulated steps: 5 (1000 steps), 3 (4000 steps).")
     assert "shooting reaches them with 0.20, 0.10 of the steps" in said[1]
-    assert "ilqr reaches them with 0.10, inf of the steps" in said[2]
+    assert "ilqr reaches them with 0.10, none of the steps (none: not with" in said[2]
     assert (
-        "at most 100 ms per control step, costs are shooting 4, ilqr with 7 proposals 3.5, mppi 5;"
+        "best costs within 100 ms per control step: shooting 4, ilqr with 7 proposals 3.5, mppi 5;"
         in said[3]
     )
 
@@ -37,7 +37,8 @@ def test_quick_run(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert {run["method"] for run in metrics["runs"]} == {"shooting", "ilqr", "mppi", "cem"}
     assert all(np.isfinite(run["cost"]) and run["real_time"] > 0 for run in metrics["runs"])
-    assert {"metrics.json", "mpc.csv", "mpc.png"} == {file.name for file in tmp_path.iterdir()}
+    files = {file.name for file in tmp_path.iterdir()} - {"cartpole.gif"}  # needs OpenGL
+    assert files == {"metrics.json", "mpc.csv", "mpc.png"}
 
 
 @pytest.mark.parametrize(

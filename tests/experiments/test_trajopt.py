@@ -18,16 +18,17 @@ from experiments.trajopt.solids import surface
 from experiments.trajopt.throw import MODEL, make_model, make_throw
 from tests.experiments.tables import read_csv
 
+SMALL = {"starts": 2, "iterations": 4, "population": 4, "horizon": 0.1}  # nothing lands so soon
 FILES = {"metrics.json", "losses.csv", "throws.csv", "losses.png"}
 
 
 @pytest.mark.parametrize(
     "methods", [("hard",), pytest.param(("straight_through", "cem"), marks=pytest.mark.slow)]
 )
-def test_quick_run(
+def test_small_run(
     methods: tuple[Method, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    trajopt.main(Args(tmp_path, methods=methods, quick=True))
+    trajopt.main(Args(tmp_path, methods=methods, **SMALL))
     assert {file.name for file in tmp_path.iterdir()} == FILES | {"throws.png", "throws.gif"}
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["methods"]) == set(methods)
@@ -42,7 +43,7 @@ def test_quick_run(
 
 @pytest.mark.slow
 def test_every_method_from_the_same_starts(tmp_path: Path) -> None:
-    trajopt.main(Args(tmp_path, quick=True))
+    trajopt.main(Args(tmp_path, methods=("hard", "straight_through", "cem"), **SMALL))
     rows = read_csv(tmp_path / "losses.csv")
     first = {
         method: [float(r["loss"]) for r in rows if r["method"] == method and r["step"] == "0"]

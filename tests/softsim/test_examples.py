@@ -21,10 +21,15 @@ PACKAGES = {
     "softsim": "softsim", "softsim.learning": "learning", "softsim.planning": "planning",
     "softsim.sysid": "sysid", "envs": "envs", "softjax_ops": "softjax_ops",
 }  # fmt: skip
+TOPICS = (
+    "index", "install", "quickstart", "concepts", "derivatives", "glossary", "gallery", "peers",
+    "supported", "engine", "contact", "mechanics", "envs", "sysid", "planning", "operators",
+    "operators_axiswise", "torch", "training",
+)  # fmt: skip
 LONGEST = 80  # words in a paragraph of a page that teaches
 TEACHING = [
     ROOT / page
-    for page in ("README.md", *(f"docs/{n}.md" for n in ("index", "concepts", "quickstart")))
+    for page in ("README.md", *(f"docs/{n}.md" for n in TOPICS), "docs/tutorials/index.md")
 ] + [*(ROOT / "docs" / "how-to").glob("*.md"), *TUTORIALS]
 MODULES = (
     "bundles",
@@ -85,3 +90,11 @@ def test_reference_has_every_public_name(package):
     missing -= set(shown)
     assert not {name for name in missing if f"`{name.split('.')[-1]}`" not in page}
     assert len(set(shown)) == len(shown)
+
+
+def test_reference_has_every_name_of_torch():
+    """They are read from the source, since PyTorch need not be installed."""
+    source = (ROOT / "softjax_ops" / "torch" / "__init__.py").read_text()
+    public = re.findall(r"^from softjax_ops\.torch\S* import (\w+) as \1$", source, re.MULTILINE)
+    page = (ROOT / "docs" / "api" / "torch.md").read_text()
+    assert public and not {name for name in public if f"`{name}`" not in page}
