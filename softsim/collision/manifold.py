@@ -97,12 +97,12 @@ def saturate(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return t * t * (3 - 2 * t)
 
 
-def decided(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """A truth value without its tails: exactly 0 below 0.05 and exactly 1 above 0.95.
+def decided(truth: Float[Array, "*s"], tail: float = 0.05) -> Float[Array, "*s"]:
+    """A truth value without its tails: exactly 0 below `tail` and exactly 1 above 1 - `tail`.
 
     What it multiplies may then jump where it is false, as a choice among nothing does.
     """
-    return saturate((truth - 0.05) / 0.9)
+    return saturate((truth - tail) / (1 - 2 * tail))
 
 
 def at_least(
