@@ -35,11 +35,12 @@ from softsim.collision.numerics import frame, norm, soft, unit, width
 from softsim.collision.patch import PAIRS, FaceContacts
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.collision.segment import closest_of_segments
-from softsim.collision.separating import Point, blend, extent, gap, placed, separation
+from softsim.collision.separating import LEVEL, Point, blend, extent, gap, placed, separation
 from softsim.softening import Part
 
 NO_AXIS = 1e-3  # MJX's bound on the sine between two edges
 FURTHER = 0.2  # of the width of a switch: how round the bound on how far other vertices reach is
+TIED = 0.1  # of the length by which edges are behind: so much less deep than faces they must be
 TIE = 1e-6  # m; MJX takes an edge contact this much deeper than the shallowest point on the faces
 
 
@@ -149,10 +150,12 @@ def convex_near(
     gaps = jnp.append(gaps, jnp.stack([apart.separation, on_edges]))
     real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(2, bool)])
     best = soft_index(part, gaps, size, real)
+    if soft_mode:
+        best = _without_ties(best)
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
-    least = soft_max(part, gaps.at[-1].add(later * soft_mode), BLUNT * size, real)
+    least = soft_max(part, gaps.at[-1].add((1 - TIED) * later * soft_mode), BLUNT * size, real)
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
     faces = face_contacts(part, a, b, normal, a_refers, least, size, far)
     at_edges, at_point = best[-1], best[-1] + best[-2]
@@ -172,6 +175,13 @@ def convex_near(
     normal, clear = settled(mean)
     normal = two.mat @ normal * (-1.0 if swapped else 1.0)
     return dist, two.pos + pos @ two.mat.T, normal, weight * clear
+
+
+def _without_ties(best: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The shares of axes, the last one none where the edges are only as good as a face."""
+    at_edges = decided(best[-1], LEVEL)
+    others = best * (1 - at_edges) / jnp.maximum(1 - best[-1], NONE)
+    return others.at[-1].set(at_edges)
 
 
 def _project(

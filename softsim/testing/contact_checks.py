@@ -141,7 +141,8 @@ def check_hard_parity(case: Case, n: int, x64: bool = True, seed: int = 0) -> di
     is stable when moving it by a rounding error moves MJX's own answer less than the tolerance;
     largest differences are over the stable poses.
     """
-    tol = 1e-10 if x64 else 1e-6
+    # float32: by 10 units in the last place a frame differs between two compilations of one formula
+    tol = 1e-10 if x64 else 2e-6
     dtype = np.float64 if x64 else np.float32
     poses = jax.tree.map(lambda x: x.astype(dtype), random_poses(case, n, seed))
     with jax.enable_x64(x64):
