@@ -22,7 +22,6 @@ from softsim.collision.numerics import soft, unit, width
 from softsim.collision.patch import FaceContacts
 from softsim.softening import Part
 
-
 LEVEL = 0.1
 """Share of a point that is none: two level shapes have many pairs of edges that are as deep as
 their faces, and these have a share of 0.063; which of them it is may change with the last bit."""
