@@ -26,7 +26,7 @@ class Preset:
 
     def published(self) -> dict[str, Any] | None:
         """The settings without those of faster physics; None if there is none."""
-        plain = {k: v for k, v in self.env.items() if k not in ("options", "frame_skip")}
+        plain = {k: v for k, v in self.env.items() if k not in ("options", "geoms", "frame_skip")}
         return None if plain == self.env else plain
 
 
