@@ -132,9 +132,10 @@ class Env:
             fields: any attribute of the class, such as `frame_skip` or a weight of the reward.
 
         Raises:
-            ValueError: no such field, option, attribute or leaf (lists those there are); or a function of the
-                task is missing or returns what cannot be used (names it, what it returned, what
-                was expected and the remedy); or the default `act` would not move an actuator.
+            ValueError: no such field, option, attribute or leaf (lists those there are); or a
+                function of the task is missing or returns what cannot be used (names it, what it
+                returned, what was expected and the remedy); or the default `act` would not move an
+                actuator.
         """
         check_defined(cls, Env)
         fixed = ("mj_model", "model", "blank", "softening", "randomization")

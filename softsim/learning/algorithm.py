@@ -93,17 +93,14 @@ class Algorithm(ABC):
         shape = (self.horizon, self.num_envs, env.action_size)
         return key, other, jax.random.normal(for_noise, shape)
 
-    def optimizer(
-        self, rate: float, per_update: int = 1, end: float = 0.01
-    ) -> optax.GradientTransformation:
-        """Adam with clipped gradients and a rate that falls linearly.
+    def optimizer(self, rate: float, per_update: int = 1) -> optax.GradientTransformation:
+        """Adam with clipped gradients and a rate that falls linearly to 1 %.
 
         Args:
             rate: at the start.
             per_update: an update takes this many steps of it.
-            end: share of the rate that is left at the end.
         """
-        falling = optax.linear_schedule(rate, end * rate, self.iterations * per_update)
+        falling = optax.linear_schedule(rate, 0.01 * rate, self.iterations * per_update)
         clip = optax.clip_by_global_norm(self.max_norm)
         return optax.chain(clip, optax.adam(falling, 0.7, 0.95))
 

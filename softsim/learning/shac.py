@@ -48,10 +48,7 @@ class Shac(Algorithm):
     """Actions after which an episode is cut short in training, at least 2; None: as long as it is.
     What has fallen and cannot rise begins anew sooner."""
     critic_rate: float = 2e-3
-    """Learning rate of the critic's Adam at the start, above 0."""
-    critic_rate_end: float = 0.01
-    """Share of the critic's rate that is left at the end, to which it falls linearly; above 0. A
-    critic that still learns at the end keeps up with a policy that changes."""
+    """Learning rate of the critic's Adam at the start, above 0; it falls linearly to 1 % of it."""
     discount: float = 0.99
     """A reward one action later counts this much less, as a factor from 0 to 1."""
     td_lambda: float = 0.95
@@ -84,7 +81,6 @@ class Shac(Algorithm):
         counts = dict.fromkeys(("critic_epochs", "critic_batches", "groups"), whole(1))
         shares = dict.fromkeys(("discount", "td_lambda", "target_keep"), SHARE)
         rules = {"critic_rate": POSITIVE, "outlier": optional(POSITIVE), "fading": NOT_NEGATIVE}
-        rules |= {"critic_rate_end": number(lambda x: 0 < x <= 1, "a share above 0, at most 1")}
         rules |= {"episode": optional(whole(2, "actions"))}
         rules |= {"averaging": number(lambda x: 0 <= x < 1, "a share from 0 to below 1")}
         check(
@@ -106,8 +102,7 @@ class Shac(Algorithm):
     @property
     def critic_optimizer(self) -> optax.GradientTransformation:
         """The critic's, which takes many steps per update."""
-        per_update = self.critic_epochs * self.critic_batches
-        return self.optimizer(self.critic_rate, per_update, self.critic_rate_end)
+        return self.optimizer(self.critic_rate, self.critic_epochs * self.critic_batches)
 
     def limit(self, env: Environment) -> int:
         """Actions after which an episode of training is cut short."""

@@ -30,7 +30,6 @@ COUNT, ABOVE, LEAST, SHARE = "a whole number of at", "above 0", "at least 0", "f
         (Shac, "target_keep", (1.1,), SHARE),
         (Shac, "outlier", (0.0, NAN, INF), ABOVE),
         (Shac, "averaging", (-0.1, 1.0), "from 0 to below 1"),
-        (Shac, "critic_rate_end", (0.0, 1.1), "above 0, at most 1"),
         (Shac, "fading", (-0.1, NAN, INF), LEAST),
         (Shac, "estimator", ("second", None), "one of first, zeroth, mixed"),
         (Shac, "groups", (0,), COUNT),
