@@ -107,7 +107,7 @@ PRESETS: dict[str, Preset] = {
     "ant": Preset(
         FAST_ANT,
         legged(
-            iterations=1200,
+            iterations=1000,
             discount=0.99,
             init_std=0.25,
             episode=150,
