@@ -82,12 +82,7 @@ PRESETS: dict[str, Preset] = {
     "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
     "hopper": Preset(FAST, hopping(iterations=500)),
     # with the hopper's noise it takes twice the steps and is not as fast in the end
-    # gradients of which few are shortened: those of a fall are long and rare, and all shortened to
-    # the same length, falls hardly count
-    "walker2d": Preset(
-        FAST,
-        hopping(iterations=700, init_std=0.2, averaging=0.95, actor_rate=2e-3, max_norm=50.0),
-    ),
+    "walker2d": Preset(FAST, hopping(iterations=700, init_std=0.2, averaging=0.95)),
     # noise enough to leave a slow gait, where one seed of three stayed with 0.1; short episodes,
     # because a robot on its back would teach for the rest of a long one; no derivative counts for
     # much more than others, because none is about falling

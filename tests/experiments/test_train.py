@@ -131,7 +131,7 @@ def test_every_environment_has_a_preset_that_fits_it() -> None:
     assert set(presets.PRESETS) == set(envs.names())
     for name, preset in presets.PRESETS.items():
         known = [f.name for f in fields(registry.ENVS[name])]
-        assert set(preset.env) <= {"options", *known}
+        assert set(preset.env) <= {"options", "geoms", *known}
         assert presets.find(name) is preset
     assert presets.PRESETS["pendulum"].published() is None
     assert presets.PRESETS["ant"].published() == {"observe_contacts": False}
@@ -252,7 +252,7 @@ def test_whole_command(
     train.main(train.parse(command))
     printed = capsys.readouterr().out
     files = {"checkpoint.eqx", "policy_0.npz", "policy_1.npz", "progress.csv", "returns.csv"}
-    files |= {"curve.png", "metrics.json"}
+    files |= {"curve.png", "metrics.json", "last_0.npz", "last_1.npz"}
     assert {f.name for f in tmp_path.iterdir()} - {"strip.png", "episode.gif"} == files
     assert "No images: MuJoCo cannot render here" in printed or "Images of an episode" in printed
     metrics = json.loads((tmp_path / "metrics.json").read_text())
