@@ -9,9 +9,8 @@
 What is not given comes from experiments/presets.py. Writes progress.csv (every update), returns.csv
 (every evaluation and seed), a checkpoint, the policies, curve.png and metrics.json; stopped at any
 time, or by `--budget 1h`, it continues with --resume and ends with the same result. The policies
-kept are those of the best evaluations (policy_SEED.npz, beside the last ones, last_SEED.npz). At
-the end the best are read back and scored from other starts in softsim and in MuJoCo C, and an
-episode is drawn, as a strip and moving, where MuJoCo can render.
+kept are those of the best evaluations. At the end they are read back and scored from other starts
+in softsim and in MuJoCo C, and an episode is drawn, as a strip and moving, where MuJoCo can render.
 """
 
 import math
@@ -133,9 +132,8 @@ def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report
             for report in reports:
                 log.add(report, seeds)
                 if report.evaluated:
-                    for seed, best, last in zip(seeds, report.best, report.policy):
-                        best.save(out / f"policy_{seed}.npz")
-                        last.save(out / f"last_{seed}.npz")
+                    for seed, policy in zip(seeds, report.best):
+                        policy.save(out / f"policy_{seed}.npz")
                 status = f"return {report.returns.mean():.4g}, {log.speed:,.0f} steps/s"
                 bar.update(task, completed=report.iteration, status=status)
                 if report.iteration < total and time.monotonic() > end:
@@ -218,10 +216,7 @@ def train_and_check(args: Args) -> None:
     ]
     cli.print_table(f"Mean return of {args.check_episodes} episodes from the same starts", rows)
     print(picture(args, env, seeds[int(np.argmax(report.best_return))]))
-    print(
-        f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, policy_SEED.npz, "
-        "last_SEED.npz"
-    )
+    print(f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, policy_SEED.npz")
 
 
 def command() -> None:
