@@ -77,7 +77,8 @@ PRESETS: dict[str, Preset] = {
     "cube_toss": throw(reach=0.01),
     "billiard": throw(reach=0.1),
     "planar_push": Preset(
-        shac=quick(iterations=200, actor_rate=0.01, softness=NEAR), apg=Apg(softness=NEAR)
+        shac=quick(iterations=200, actor_rate=2e-3, critic_rate=1e-3, softness=NEAR),
+        apg=Apg(softness=NEAR),
     ),
     "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
     "hopper": Preset(FAST, hopping(iterations=500)),
