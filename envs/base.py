@@ -26,6 +26,7 @@ Self = TypeVar("Self", bound="Env")
 Info = dict[str, Any]
 STATIC = {"static": True}  # fields that `jit` compiles in
 SETTINGS = ("integrator", "cone", "solver")  # fields of mjOption that are enums
+GEOM_SETTINGS = ("solref", "solimp", "friction", "margin", "gap")  # how geoms touch
 
 
 class State(eqx.Module):
@@ -115,6 +116,7 @@ class Env:
         *,
         randomize: dict[str, Draw] | None = None,
         options: dict[str, Any] | None = None,
+        geoms: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Self:
         """Build the environment, and check once what the functions of the task return.
@@ -125,12 +127,15 @@ class Env:
                 `(key, value) -> value`, drawn at every reset; see `envs.randomize`.
             options: fields of the model's `<option>`, such as `timestep` or
                 `integrator="implicitfast"`, in place of those of the file.
+            geoms: attributes of every `<geom>`, such as `solref=(0.03, 2.0)`, in place of those of
+                the file.
             fields: any attribute of the class, such as `frame_skip` or a weight of the reward.
 
         Raises:
-            ValueError: no such field, option or leaf (lists those there are); or a function of the
-                task is missing or returns what cannot be used (names it, what it returned, what
-                was expected and the remedy); or the default `act` would not move an actuator.
+            ValueError: no such field, option, attribute or leaf (lists those there are); or a
+                function of the task is missing or returns what cannot be used (names it, what it
+                returned, what was expected and the remedy); or the default `act` would not move an
+                actuator.
         """
         check_defined(cls, Env)
         fixed = ("mj_model", "model", "blank", "softening", "randomization")
@@ -145,6 +150,8 @@ class Env:
         check_loaded(cls, mj_model)
         for name, value in (options or {}).items():
             _set_option(mj_model, name, value)
+        for name, value in (geoms or {}).items():
+            _set_geoms(mj_model, name, value)
         model = softsim.put_model(mj_model)
         env = cls(
             mj_model=mj_model,
@@ -349,3 +356,13 @@ def _set_option(mj_model: mujoco.MjModel, name: str, value: Any) -> None:
             raise ValueError(f"options: {name} {value!r}, expected one of {names}")
         value = getattr(enum, prefix + value.upper())
     setattr(mj_model.opt, name, np.asarray(value) if np.ndim(value) else value)
+
+
+def _set_geoms(mj_model: mujoco.MjModel, name: str, value: Any) -> None:
+    """Set one number or row of numbers of every geom."""
+    if name not in GEOM_SETTINGS:
+        raise ValueError(f"geoms: no attribute {name!r}; there is {list(GEOM_SETTINGS)}")
+    rows = getattr(mj_model, f"geom_{name}")
+    if np.shape(value) != rows.shape[1:]:
+        raise ValueError(f"geoms: {name} {value!r}, expected shape {rows.shape[1:]}")
+    rows[:] = value

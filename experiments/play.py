@@ -6,7 +6,7 @@ A policy that was trained on one of Gymnasium's tasks takes its observations as 
 mean return and length of some episodes; with --out, a table of them too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,9 @@ class Args:
 
     env: str = "Hopper-v5"
     """Gymnasium's name of the environment"""
+    options: Mapping[str, bool] = field(default_factory=dict)
+    """what `gymnasium.make` is told, such as `include_cfrc_ext_in_observation False` for policies
+    that are not told the contact forces"""
     policies: Sequence[Path] = field(default=())
     """files that `softsim train` or `Policy.save` wrote"""
     episodes: int = 10
@@ -35,12 +38,14 @@ class Args:
     """a CSV file for all returns and lengths"""
 
 
-def play(env: str, policy: learning.Policy, seeds: Sequence[int]) -> Float[np.ndarray, "N 2"]:
+def play(
+    env: str, policy: learning.Policy, seeds: Sequence[int], **options: bool
+) -> Float[np.ndarray, "N 2"]:
     """Return and length of an episode from every seed, by the most likely actions."""
     act = jax.jit(policy)
     expected = (policy.observation_size,)
     results = []
-    with gymnasium.make(env) as task:
+    with gymnasium.make(env, **options) as task:
         seen = task.observation_space.shape
         if seen != expected:
             raise ValueError(f"--env {env}: observes {seen}, the policy expects {expected}")
@@ -63,7 +68,7 @@ def main(args: Args) -> None:
     seeds = range(args.seed, args.seed + args.episodes)
     rows, table = [], []
     for path in args.policies:
-        played = play(args.env, learning.load_policy(path), seeds)
+        played = play(args.env, learning.load_policy(path), seeds, **args.options)
         rows += [(path.name, s, *row) for s, row in zip(seeds, played)]
         mean, std, length = played[:, 0].mean(), played[:, 0].std(), played[:, 1].mean()
         shown = {"return": f"{mean:.1f} +- {std:.1f}", "length": f"{length:.0f}"}

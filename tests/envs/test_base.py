@@ -24,6 +24,8 @@ def test_unknown_name_lists_what_there_is() -> None:
         ({"frame_skip": 0}, "frame_skip: got 0"),
         ({"options": {"timestp": 0.1}}, "no option 'timestp'; there is .*timestep"),
         ({"options": {"integrator": "eulr"}}, "integrator 'eulr', expected one of .*euler"),
+        ({"geoms": {"solreff": 0.1}}, "no attribute 'solreff'; there is .*'solref'"),
+        ({"geoms": {"solref": 0.1}}, r"geoms: solref 0.1, expected shape \(2,\)"),
         ({"randomize": {"body_mas": envs.scale(1, 2)}}, "'body_mas' is no float leaf"),
         ({"randomize": {"opt.iterations": envs.scale(1, 2)}}, "no float leaf"),
     ],

@@ -11,16 +11,19 @@ POLICIES = Path(play.__file__).parent / "results" / "policies"
 
 
 @pytest.mark.parametrize(
-    ("file", "env", "least"),
+    ("file", "env", "least", "options"),
     [
-        ("hopper", "Hopper-v5", 3000.0),
-        ("walker2d", "Walker2d-v5", 3500.0),
-        ("half_cheetah", "HalfCheetah-v5", 6000.0),
+        ("hopper", "Hopper-v5", 3000.0, {}),
+        ("walker2d", "Walker2d-v5", 3500.0, {}),
+        ("half_cheetah", "HalfCheetah-v5", 6000.0, {}),
+        ("ant", "Ant-v5", 4000.0, {"include_cfrc_ext_in_observation": False}),
     ],
 )
-def test_a_stored_policy_runs_in_mujoco_c(file: str, env: str, least: float) -> None:
+def test_a_stored_policy_runs_in_mujoco_c(
+    file: str, env: str, least: float, options: dict[str, bool]
+) -> None:
     policy = learning.load_policy(POLICIES / f"{file}.npz")
-    (total, length), *_ = play.play(env, policy, [7])
+    (total, length), *_ = play.play(env, policy, [7], **options)
     assert total > least and length == 1000
 
 

@@ -131,7 +131,7 @@ def test_every_environment_has_a_preset_that_fits_it() -> None:
     assert set(presets.PRESETS) == set(envs.names())
     for name, preset in presets.PRESETS.items():
         known = [f.name for f in fields(registry.ENVS[name])]
-        assert set(preset.env) <= {"options", *known}
+        assert set(preset.env) <= {"options", "geoms", *known}
         assert presets.find(name) is preset
     assert presets.PRESETS["pendulum"].published() is None
     assert presets.PRESETS["ant"].published() == {"observe_contacts": False}
