@@ -8,7 +8,8 @@ argument not explained here, is that of `softjax_ops.axiswise`:
         it broadcasts against `x` with `dim` kept as length 1. A bad number raises ValueError, a bad
         entry of a tensor gives NaN. A new value never compiles again. Not read in mode "hard".
     ot_kwargs: options of method "ot".
-    return_log_probs, log_prob_eps: log of the soft index, and a floor for its probabilities.
+    return_log_probs, log_prob_eps: log of the soft index, and a floor for its probabilities in
+        (0, 1]. Nothing changes where there is no soft index.
     where: boolean, broadcast to `x`: the entries that take part.
 
 A soft index has one axis more than torch's index: its last axis holds the distribution over the n
@@ -25,6 +26,7 @@ import torch
 
 import softjax_ops
 from softjax_ops._checks import HARD_INDEX, MODES, check_mode
+from softjax_ops.logprobs import check_log_probs
 from softjax_ops.methods import INDEX_METHODS, METHODS, check_method
 from softjax_ops.torch import bridge
 from softjax_ops.torch._checks import Number, as_float, check_dtype, check_softness
@@ -134,8 +136,11 @@ def _arg_part(name, dim, keepdim, mode, method, standardize, ot, log=False, eps=
     )  # fmt: skip
 
 
-def _extreme(name, x, dim, keepdim, softness, mode, method, standardize, ot, gated, where) -> tuple:
+def _extreme(
+    name, x, dim, keepdim, softness, mode, method, standardize, ot, gated, log, eps, where
+) -> tuple:  # fmt: skip
     """Value and, along a dim, soft index of the largest or smallest entry."""
+    check_log_probs(log, eps)
     keep = keepdim and dim is not None
     values = part(
         name, axis=dim, keepdims=keep, mode=mode, method=method, standardize=standardize,
@@ -144,7 +149,7 @@ def _extreme(name, x, dim, keepdim, softness, mode, method, standardize, ot, gat
     with_index = None if dim is None else index_method(method, mode)
     if with_index is None:
         return *run(x, softness, mode, values, where=where), None
-    index = _arg_part(f"arg{name}", dim, keep, mode, with_index, standardize, ot)
+    index = _arg_part(f"arg{name}", dim, keep, mode, with_index, standardize, ot, log, eps)
     return run(x, softness, mode, values, index, where=where)
 
 
@@ -158,6 +163,8 @@ def max(
     standardize: bool = True,
     ot_kwargs: Options = None,
     gated_grad: bool = True,
+    return_log_probs: bool = False,
+    log_prob_eps: float | None = None,
     *,
     where: torch.Tensor | None = None,
 ) -> Any:
@@ -168,8 +175,9 @@ def max(
         `torch.return_types.max`: values (..., {1}, ...) and indices (..., {1}, ..., [n]).
     """
     found = _extreme(
-        "max", x, dim, keepdim, softness, mode, method, standardize, ot_kwargs, gated_grad, where
-    )
+        "max", x, dim, keepdim, softness, mode, method, standardize, ot_kwargs, gated_grad,
+        return_log_probs, log_prob_eps, where,
+    )  # fmt: skip
     return found[0] if dim is None else torch.return_types.max(found)
 
 
@@ -183,13 +191,16 @@ def min(
     standardize: bool = True,
     ot_kwargs: Options = None,
     gated_grad: bool = True,
+    return_log_probs: bool = False,
+    log_prob_eps: float | None = None,
     *,
     where: torch.Tensor | None = None,
 ) -> Any:
     """Soft minimum, `torch.return_types.min` along a dim; see `max`."""
     found = _extreme(
-        "min", x, dim, keepdim, softness, mode, method, standardize, ot_kwargs, gated_grad, where
-    )
+        "min", x, dim, keepdim, softness, mode, method, standardize, ot_kwargs, gated_grad,
+        return_log_probs, log_prob_eps, where,
+    )  # fmt: skip
     return found[0] if dim is None else torch.return_types.min(found)
 
 
@@ -227,6 +238,8 @@ def sort(
     ot_kwargs: Options = None,
     gated_grad: bool = True,
     return_indices: bool = True,
+    return_log_probs: bool = False,
+    log_prob_eps: float | None = None,
     *,
     where: torch.Tensor | None = None,
 ) -> Any:
@@ -239,13 +252,15 @@ def sort(
     Returns:
         `torch.return_types.sort`: values of the shape of `x`, indices (..., n, ..., [n]) or None.
     """
+    check_log_probs(return_log_probs, log_prob_eps)
     axis = -1 if dim is None else dim
     static = {"axis": axis, "descending": descending, "mode": mode, "standardize": standardize}
     static["ot_kwargs"] = ot_kwargs
     parts = [part("sort", **static, method=method, gated_grad=gated_grad)]
     with_index = index_method(method, mode) if return_indices else None
     if with_index is not None:
-        parts.append(part("argsort", **static, method=with_index))
+        logs = {"return_log_probs": return_log_probs, "log_prob_eps": log_prob_eps}
+        parts.append(part("argsort", **static, method=with_index, **logs))
     found = run(x, softness, mode, *parts, where=where)
     return torch.return_types.sort((found[0], found[1] if len(found) > 1 else None))
 
@@ -283,6 +298,8 @@ def topk(
     standardize: bool = True,
     ot_kwargs: Options = None,
     gated_grad: bool = True,
+    return_log_probs: bool = False,
+    log_prob_eps: float | None = None,
     *,
     where: torch.Tensor | None = None,
 ) -> Any:
@@ -291,9 +308,13 @@ def topk(
     Returns:
         `torch.return_types.topk`: values (..., k, ...), indices (..., k, ..., [n]) or None.
     """
+    check_log_probs(return_log_probs, log_prob_eps)
+    if index_method(method, mode) is None:
+        return_log_probs, log_prob_eps = False, None
     best = part(
         "top_k", k=k, axis=-1 if dim is None else dim, mode=mode, method=method,
         standardize=standardize, ot_kwargs=ot_kwargs, gated_grad=gated_grad,
+        return_log_probs=return_log_probs, log_prob_eps=log_prob_eps,
     )  # fmt: skip
     found = run(x, softness, mode, best, where=where)
     return torch.return_types.topk((found[0], found[1] if len(found) > 1 else None))

@@ -50,6 +50,11 @@ def _from_rise(ramp: Function) -> Function:
     return lambda v: ramp((1 + v) / 2)
 
 
+def _line(v: torch.Tensor) -> torch.Tensor:
+    """v, whose second derivative is 0, not absent: torch refuses to differentiate what it lost."""
+    return torch.addcmul(v, v, v, value=0)
+
+
 def _pair(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """b, c with b - c = v and b^3 + c^3 = 1, without cancellation (Cardano's formula)."""
     h2 = v * v / 4
@@ -80,7 +85,7 @@ KERNELS: dict[str, Kernel] = {
         odd=lambda v: torch.tanh(v / 2),
         ramp=lambda v: F.softplus(v, threshold=40.0),  # v itself from there on, in every dtype
     ),
-    "c0": Kernel(5.0, 1.0, _from_tail(lambda t: t), lambda v: v, _from_rise(lambda t: t * t)),
+    "c0": Kernel(5.0, 1.0, _from_tail(_line), _line, _from_rise(lambda t: t * t)),
     "c1": Kernel(
         width=5.0,
         end=1.0,

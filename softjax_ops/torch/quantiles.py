@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from softjax_ops.logprobs import check_log_probs
 from softjax_ops.torch._checks import Number, as_float, check_axis
 from softjax_ops.torch.axiswise import Options, index_method, part, run
 
@@ -53,9 +54,10 @@ def _index(dim, keepdim, mode, method, rule, standardize, ot, log=False, eps=Non
 
 def _quantile(
     x, q, top, name, dim, keepdim, softness, mode, method, rule, standardize, ot, with_index, gated,
-    where,
+    where, log=False, eps=None,
 ) -> tuple:  # fmt: skip
     """Value and soft index; None for an index that is not asked for or not there."""
+    check_log_probs(log, eps)
     values = part(
         "quantile", axis=dim, keepdims=keepdim, mode=mode, method=method, quantile_method=rule,
         standardize=standardize, ot_kwargs=ot, gated_grad=gated,
@@ -64,7 +66,7 @@ def _quantile(
     method = index_method(method, mode) if with_index else None
     if method is None:
         return *_run(*arguments), None
-    return _run(*arguments, _index(dim, keepdim, mode, method, rule, standardize, ot))
+    return _run(*arguments, _index(dim, keepdim, mode, method, rule, standardize, ot, log, eps))
 
 
 def argquantile(
@@ -109,15 +111,19 @@ def quantile(
     ot_kwargs: Options = None,
     return_argquantile: bool = False,
     gated_grad: bool = True,
+    return_log_probs: bool = False,
+    log_prob_eps: float | None = None,
     *,
     where: torch.Tensor | None = None,
 ) -> Any:
     """Soft q-quantile (k?, ..., {1}, ...), with its soft index if `return_argquantile`."""
     if return_argquantile and index_method(method, mode) is None:
-        raise ValueError(f"return_argquantile=True: method={method!r} has no soft index")
+        raise ValueError(
+            f"return_argquantile=True is not supported for method={method!r}: it has no soft index"
+        )
     found = _quantile(
         x, q, 1.0, "q", dim, keepdim, softness, mode, method, interpolation, standardize, ot_kwargs,
-        return_argquantile, gated_grad, where,
+        return_argquantile, gated_grad, where, return_log_probs, log_prob_eps,
     )  # fmt: skip
     return tuple(found) if return_argquantile else found[0]
 
@@ -199,6 +205,8 @@ def median(
     standardize: bool = True,
     ot_kwargs: Options = None,
     gated_grad: bool = True,
+    return_log_probs: bool = False,
+    log_prob_eps: float | None = None,
     *,
     where: torch.Tensor | None = None,
 ) -> Any:
@@ -211,6 +219,6 @@ def median(
         raise ValueError("keepdim=True needs a dim")
     found = _quantile(
         x, 0.5, 1.0, "q", dim, keepdim, softness, mode, method, "lower", standardize, ot_kwargs,
-        dim is not None, gated_grad, where,
+        dim is not None, gated_grad, where, return_log_probs, log_prob_eps,
     )  # fmt: skip
     return found[0] if dim is None else torch.return_types.median(found)

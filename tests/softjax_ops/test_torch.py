@@ -1,5 +1,6 @@
 """The torch face: values of softjax_ops, derivatives of any order, torch.func, torch.compile."""
 
+import functools
 import inspect
 import subprocess
 import sys
@@ -136,6 +137,22 @@ def test_indices_are_those_of_the_arg_operators(name, mode):
         assert torch.equal(found.indices.argmax(-1), expected.indices)
 
 
+@pytest.mark.parametrize("name", [*INDEXED, "topk", "quantile"])
+def test_log_probabilities_of_values_with_an_index(name):
+    more = {"topk": {"k": 3}, "quantile": {"q": 0.4, "return_argquantile": True}}.get(name, {})
+    x, call = X[:, :4], functools.partial(getattr(st, name), dim=1, mode="c1", **more)
+    (values, index), (same, logs) = call(x), call(x, return_log_probs=True)
+    torch.testing.assert_close(same, values, rtol=0, atol=0)
+    torch.testing.assert_close(logs.exp(), index)
+    floored = call(x, return_log_probs=True, log_prob_eps=0.1)[1].exp()
+    raised = index.clamp(min=0.1)
+    torch.testing.assert_close(floored, raised / raised.sum(-1, keepdim=True))
+    with pytest.raises(ValueError, match="return_log_probs=True"):
+        call(x, log_prob_eps=0.1)
+    if name in ("max", "topk"):
+        assert call(x, method="fast_soft_sort", return_log_probs=True).indices is None
+
+
 def test_topk_and_integers_are_those_of_torch():
     found, expected = st.topk(X, 3, mode="hard"), torch.topk(X, 3)
     assert type(found) is torch.return_types.topk
@@ -183,6 +200,17 @@ def test_elementwise_derivatives_of_second_order(mode):
         g = lambda x, s, f=f: f(x, s, mode=mode)
         assert torch.autograd.gradcheck(g, (x, s), check_forward_ad=True)
         assert torch.autograd.gradgradcheck(g, (x, s), check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("mode", SOFT)
+def test_a_second_derivative_of_zero_is_there(mode):
+    x = torch.tensor([-0.31, 0.0, 0.17, 9.0], dtype=torch.float64, requires_grad=True)
+    for f in (st.sigmoidal, st.softrelu, st.heaviside, st.sign, st.abs, st.relu, st.round,
+              lambda x, **more: st.clamp(x, -0.2, 0.3, **more),
+              lambda x, **more: st.greater(x, 0.1, **more)):  # fmt: skip
+        (slope,) = torch.autograd.grad(f(x, mode=mode).sum(), x, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), x)
+        assert bend.isfinite().all()
 
 
 SOFT_BY_COST = ["smooth", *(pytest.param(mode, marks=pytest.mark.slow) for mode in SOFT[1:])]
