@@ -6,6 +6,7 @@ arithmetic. Tracing makes many objects and little garbage, so Python looks for i
 """
 
 import gc
+import itertools
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -26,9 +27,13 @@ enable_compile_cache()
 gc.set_threshold(200_000, 20, 100)
 
 
-@pytest.fixture(scope="module", autouse=True)
+FEW = 10  # slow tests whose programs fit into memory together, about 0.1 GB each
+_since_cleared = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
 def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Slow tests compile more than memory holds: what a file compiled is dropped after it."""
+    """Slow tests compile more than memory holds: what a few compiled is dropped after them."""
     yield
-    if request.config.getoption("markexpr") != "not slow":
+    if request.config.getoption("markexpr") != "not slow" and next(_since_cleared) % FEW == 0:
         jax.clear_caches()
