@@ -255,5 +255,7 @@ def rank(rows: Rows, mode: str, *, options: Options) -> Float[Array, "... n"]:
     """Soft ranks, 1 for the largest: the expected slot of every entry."""
     n = rows.z.shape[-1]
     plan = index(rows, mode, 0, n, options=options)
+    filled = jnp.arange(n) < jnp.sum(rows.live, axis=-1, keepdims=True)
+    plan = jnp.where(filled[..., None], plan, 0)  # slots past the last entry hold nothing
     places = jnp.arange(1, n + 1, dtype=plan.dtype)
     return jnp.einsum("...kn,k->...n", plan, places) / jnp.sum(plan, axis=-2)

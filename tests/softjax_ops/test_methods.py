@@ -120,7 +120,7 @@ def test_masked_entries_have_no_influence(method, mode):
         assert jnp.all(jnp.where(mask[:, None], 0, plain["index"]) == 0)
 
 
-@cases(EXACT_MASK, [("softsort", "smooth"), ("lapsum", "smooth")])
+@cases(EXACT_MASK, [("softsort", "smooth"), ("lapsum", "smooth"), ("ot", "smooth")])
 def test_a_mask_equals_a_shorter_row(method, mode):
     x = rows(4)[0]
     mask = jnp.array([True, True, False, True, False, True])

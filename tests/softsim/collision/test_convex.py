@@ -38,9 +38,6 @@ N = 192
 # turn over are in test_manifold
 QUICK_HARD = {"plane-box", "sphere-box", "capsule-box", "box-box"}
 QUICK_SOFT = {"plane-box", "sphere-box"}
-# deep in the field and level with its grid to the last bit, more pairs of edges tie than are kept,
-# and the derivative is that of some of them: a third of the poses are of such kinds
-TIES = {"hfield-box": 0.8}
 
 
 def cases(names: set[str], quick: set[str]) -> list:
@@ -96,6 +93,15 @@ def compare(case: Case, x64: bool, tol: float) -> tuple[float, float]:
     return float(different.any(axis=1).mean()), float((theirs[0] < 0).any(axis=1).mean())
 
 
+def check_right(case: Case, good: float) -> None:
+    """Derivatives are the differences in 99 % of the poses; a box in a height field misses that."""
+    if case.name == "hfield-box" and 0.8 <= good < 0.99:
+        pytest.xfail(
+            f"{good:.2f}: deep and level with the grid more pairs of edges tie than are kept"
+        )
+    assert good >= 0.99
+
+
 def deepest(dist: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.min(np.where(weight > 0.5, dist, np.inf), axis=1)
 
@@ -122,7 +128,7 @@ def test_hard_contacts_are_those_of_mjx_in_float32(case: Case) -> None:
 def test_soft_contacts_and_gradients_are_finite_and_right(case: Case) -> None:
     assert check_finite(case, N, "smooth") == 1.0
     result = check_gradient(case, N, "smooth")
-    assert result["good"] >= TIES.get(case.name, 0.99), result
+    check_right(case, result["good"])
 
 
 @quick_soft
@@ -193,7 +199,7 @@ def test_float32_is_finite_in_every_mode(case: Case, mode: str) -> None:
 @every_case
 def test_piecewise_modes_have_right_gradients(case: Case, mode: str) -> None:
     assert check_finite(case, N, mode) == 1.0
-    assert check_gradient(case, N, mode)["good"] >= TIES.get(case.name, 0.99)
+    check_right(case, check_gradient(case, N, mode)["good"])
 
 
 def test_a_long_skin_touches_all_the_corners_that_mujoco_does() -> None:
