@@ -151,7 +151,9 @@ def convex_near(
     gaps = separation(part, a, b, axes[:-2], size)
     gaps = jnp.append(gaps, jnp.stack([apart.separation, on_edges]))
     real = jnp.concatenate([_all(a, "face"), _all(b, "face"), jnp.ones(2, bool)])
-    best = _without_ties(soft_index(part, gaps, size, real))
+    best = soft_index(part, gaps, size, real)
+    if soft_mode:  # hard, one axis has it all
+        best = _without_ties(best)
     mean = pick(best, axes)
     normal, _ = settled(mean)
 
