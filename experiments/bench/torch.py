@@ -46,6 +46,8 @@ class Args:
     """cases with longer rows are left out"""
     rollout: bool = True
     """the rollout through torch and through JAX is measured too"""
+    device: str = "cpu"
+    """torch's name of the device of all tensors; other files than torch.json for others than cpu"""
 
 
 def _call(library: Any, op: str, mode: str, x: Any, weights: Any) -> Callable[[], None]:
@@ -61,8 +63,17 @@ def _call(library: Any, op: str, mode: str, x: Any, weights: Any) -> Callable[[]
         found = getattr(library, op)(x, *((BEST,) if op == "topk" else ()), **options)
         values = found.values if op in ("sort", "topk") else found
         (values * weights[: values.shape[-1]]).sum().backward()
+        _finish(x.device)
 
     return run
+
+
+def _finish(device: Any) -> None:
+    """Wait for what torch has queued: on an accelerator a call returns before it is done."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 def in_turns(calls: dict[str, Callable[[], None]], seconds: float) -> dict[str, float]:
@@ -79,21 +90,21 @@ def in_turns(calls: dict[str, Callable[[], None]], seconds: float) -> dict[str, 
     return {name: min(samples) for name, samples in times.items()}
 
 
-def operator(libraries: dict[str, Any], case: tuple[str, str, int, int], seconds: float) -> dict:
+def operator(libraries: dict[str, Any], case: tuple[str, str, int, int], args: Args) -> dict:
     """One row of the table."""
     import torch
 
     op, mode, n, batch = case
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn((batch, n), generator=generator, requires_grad=True)
-    weights = torch.randn(n, generator=generator)
+    x = torch.randn((batch, n), generator=generator).to(args.device).requires_grad_()
+    weights = torch.randn(n, generator=generator).to(args.device)
     indexed = batch * n * n if (op, mode, n, batch) in AXISWISE else 0
     some = {k: lib for k, lib in libraries.items() if k == "ours" or indexed <= LARGEST}
     calls = {name: _call(library, op, mode, x, weights) for name, library in some.items()}
-    return {"op": op, "mode": mode, "n": n, "batch": batch} | in_turns(calls, seconds)
+    return {"op": op, "mode": mode, "n": n, "batch": batch} | in_turns(calls, args.seconds)
 
 
-def rollout(seconds: float) -> dict:
+def rollout(args: Args) -> dict:
     """The gradient of a rollout by torch and by jitted JAX."""
     import mujoco
     import torch
@@ -103,8 +114,9 @@ def rollout(seconds: float) -> dict:
 
     mj_model: mujoco.MjModel = envs.make("hopper").mj_model
     simulator = softsim.torch.Simulator(mj_model)
-    qpos, qvel = torch.tensor(mj_model.qpos0).float(), torch.zeros(mj_model.nv)
-    ctrl = torch.zeros((BATCH, STEPS, mj_model.nu), requires_grad=True)
+    here = {"dtype": torch.float32, "device": args.device}
+    qpos, qvel = torch.tensor(mj_model.qpos0, **here), torch.zeros(mj_model.nv, **here)
+    ctrl = torch.zeros((BATCH, STEPS, mj_model.nu), **here, requires_grad=True)
     m = softsim.put_model(mj_model)
     d = softsim.make_data(m)
 
@@ -118,9 +130,10 @@ def rollout(seconds: float) -> dict:
     def ours() -> None:
         ctrl.grad = None
         simulator.rollout(qpos, qvel, ctrl).qpos[:, -1].square().sum().backward()
+        _finish(ctrl.device)
 
     return in_turns(
-        {"ours": ours, "jax": lambda: jax.block_until_ready(gradient(zeros))}, 4 * seconds
+        {"ours": ours, "jax": lambda: jax.block_until_ready(gradient(zeros))}, 4 * args.seconds
     )
 
 
@@ -128,9 +141,10 @@ def markdown(result: dict) -> str:
     """The tables of the results."""
     m = result["machine"]
     lines = [
-        f"{m['cores']} cores, torch {m['torch']}, jax {m['jax']}, Python {m['python']}, SoftTorch "
-        f"{m['peer'] or 'not installed'}, load {m['load']:.1f}. Forward and backward, float32, "
-        "method softsort, fastest call. Ratio: SoftTorch / ours.",
+        f"{m['device']}, {m['cores']} cores, torch {m['torch']}, jax {m['jax']}, "
+        f"Python {m['python']}, SoftTorch {m['peer'] or 'not installed'}, load "
+        f"{m['load']:.1f}. Forward and backward, float32, method softsort, fastest call. "
+        "Ratio: SoftTorch / ours.",
         "",
         "| operator | mode | n | batch | ours, ms | SoftTorch, ms | ratio |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -164,8 +178,9 @@ def main(args: Args) -> None:
         peer = importlib.metadata.version("softtorch")
     cases = [case for case in (*AXISWISE, *ELEMENTWISE) if case[2] <= max(args.largest, 64)]
     result: dict[str, Any] = {
-        "command": "python -m experiments.bench torch",
+        "command": f"python -m experiments.bench torch --device {args.device}",
         "machine": {
+            "device": "CPU" if args.device == "cpu" else torch.cuda.get_device_name(args.device),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -175,13 +190,15 @@ def main(args: Args) -> None:
         },
         "table": [],
     }
+    name = "torch" if args.device == "cpu" else f"torch_{torch.device(args.device).type}"
+    stored = cli.open_folder(args.out) / name
     for case in cases:
-        result["table"].append(operator(libraries, case, args.seconds))
+        result["table"].append(operator(libraries, case, args))
         row = result["table"][-1]
         print(" ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+        cli.write_json(stored.with_suffix(".json"), result)
     if args.rollout:
-        result["rollout"] = rollout(args.seconds)
-    cli.open_folder(args.out)
-    cli.write_json(args.out / "torch.json", result)
-    (args.out / "torch.md").write_text(markdown(result))
+        result["rollout"] = rollout(args)
+        cli.write_json(stored.with_suffix(".json"), result)
+    stored.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))

@@ -261,7 +261,10 @@ def _run(compiled: Callable, tensors: Sequence[torch.Tensor]) -> tuple[tuple, An
         arrays, other = jax.block_until_ready(compiled(*map(_to_jax, tensors)))
     if tensors[0].device.type == "cpu":
         return tuple(map(_from_host, arrays)), other
-    return tuple(torch.from_dlpack(a).clone() for a in arrays), other
+    outputs = tuple(torch.from_dlpack(a).clone() for a in arrays)
+    if tensors[0].device.type == "cuda":  # JAX may use the memory again once `arrays` are gone
+        torch.cuda.current_stream(tensors[0].device).synchronize()
+    return outputs, other
 
 
 def _from_host(array: jax.Array) -> torch.Tensor:
@@ -361,7 +364,11 @@ def call(key: str, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
     Raises:
         RuntimeError: the process was forked after JAX had started, or JAX lacks the device.
+        ValueError: the inputs are on several devices.
     """
+    if any(t.device != tensors[0].device for t in tensors):
+        found = ", ".join(dict.fromkeys(str(t.device) for t in tensors))
+        raise ValueError(f"tensors are on {found}, expected one device; move them with .to(...)")
     if torch.compiler.is_compiling():
         return tuple(_operator(list(tensors), key))
     record = torch.is_grad_enabled() and "|pullback:" not in key  # that has a rule of its own

@@ -85,6 +85,10 @@ REFUSED = [
     (lambda s: s.step([0.0], real([0.0, 0.0]), real([0.0, 0.0]), real([])), "qpos: got list"),
     (lambda s: s.rollout(real([0.0, 0.0]), real([0.0, 0.0]), real([0.0, 0.0])), "ctrl: got shape"),
     (
+        lambda s: s.step(real([0.0] * 2), real([0.0] * 2).to("meta"), real([0.0] * 2)),
+        "tensors are on cpu, meta, expected one device",
+    ),
+    (
         lambda s: s.step(real([0.0] * 2), real([0.0] * 2), parameters={"body_weight": real([1.0])}),
         "'body_weight' is not a float array",
     ),
