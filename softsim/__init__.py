@@ -18,6 +18,8 @@ from softsim.distance import Distance as Distance
 from softsim.distance import distance as distance
 from softsim.doctor import Report as Report
 from softsim.doctor import check_gradients as check_gradients
+from softsim.encounters import encounters as encounters
+from softsim.encounters import keep_contacts as keep_contacts
 from softsim.mechanics import Pose as Pose
 from softsim.mechanics import bias as bias
 from softsim.mechanics import inverse as inverse

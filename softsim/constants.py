@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from mujoco import mjx
 from mujoco.mjx import GeomType
 
@@ -25,6 +25,8 @@ DERIVED = (
     "eq_data", "actuator_acc0", "geom_rbound",
 )  # fmt: skip
 """The recomputed leaves that a step or a sensor reads."""
+_SLIDES = 2
+"""Of `body_simple`: all joints of the body are slides, and its inertia is diagonal."""
 
 
 def set_const(m: mjx.Model) -> mjx.Model:
@@ -64,14 +66,29 @@ def set_const(m: mjx.Model) -> mjx.Model:
 def _body_weights(
     m: mjx.Model, d: mjx.Data, inverse: Float[Array, "nv nv"]
 ) -> Float[Array, "nbody 2"]:
-    """Means of the diagonal of J M^-1 J' at the centres of mass: translation and rotation."""
+    """Means of the diagonal of J M^-1 J' at the centres of mass: translation and rotation.
+
+    A body that only slides has the inverse of its mass, along however few axes.
+    """
     jacobians = point_jacobians(m, d, d.xipos, np.arange(m.nbody))
     weights = [jnp.einsum("nkv,vw,nkw->n", J, inverse, J) / 3 for J in jacobians]
-    return jnp.stack(weights, axis=1)
+    return jnp.stack([_sliding(m, np.arange(m.nbody), weights[0]), weights[1]], axis=1)
+
+
+def _sliding(
+    m: mjx.Model, body: Int[np.ndarray, " n"], weight: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """The weight, or the inverse of its mass for a body that only slides, as MuJoCo has it."""
+    slides = np.asarray(m.body_simple)[body] == _SLIDES
+    mass = jnp.where(slides, m.body_mass[body], 1.0)
+    return jnp.where(slides, 1.0 / mass, weight)
 
 
 def _dof_weights(m: mjx.Model, diagonal: Float[Array, " nv"]) -> Float[Array, " nv"]:
-    """The diagonal of M^-1, averaged over the three dofs of a translation or rotation."""
+    """The diagonal of M^-1, averaged over the three dofs of a translation or rotation.
+
+    Of a body that only slides it is the inverse of its mass, without armature.
+    """
     group = np.arange(m.nv)
     for kind, first in zip(m.jnt_type, m.jnt_dofadr):
         if kind == mujoco.mjtJoint.mjJNT_FREE:
@@ -80,7 +97,7 @@ def _dof_weights(m: mjx.Model, diagonal: Float[Array, " nv"]) -> Float[Array, " 
             group[first : first + 3] = first
     same = (group[:, None] == group[None, :]).astype(float)
     mean = jnp.asarray(same / same.sum(axis=1, keepdims=True), diagonal.dtype)
-    return mean @ diagonal
+    return _sliding(m, np.asarray(m.dof_bodyid), mean @ diagonal)
 
 
 def _second_anchors(m: mjx.Model, d: mjx.Data) -> Float[Array, "neq 11"]:

@@ -10,11 +10,13 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from softsim.encounters import Bodies, can_meet, encounters
+from softsim.sysid.evaluator import Evaluator
 from softsim.sysid.flight import start_in_flight
-from softsim.sysid.judge import judge
+from softsim.sysid.judge import judge, simulate
 from softsim.sysid.least_squares import Point
 from softsim.sysid.mjcf import pick, to_mujoco, write_mjcf
-from softsim.sysid.problem import Evaluate, Problem
+from softsim.sysid.problem import Problem
 from softsim.sysid.recording import Recording
 from softsim.sysid.settings import Settings
 from softsim.sysid.tracks import Track, Windows, complete
@@ -31,7 +33,7 @@ class Fit:
         given: the model as it was given.
         source: the spec it was read from, where MuJoCo still had it.
         problem: how predictions were compared.
-        evaluate: the compiled comparison.
+        evaluate: the compiled comparison, and which bodies it has contacts between.
         tracks: the recordings, completed.
         windows: what was fitted of them.
         point: where the minimisation is.
@@ -42,7 +44,7 @@ class Fit:
     given: mujoco.MjModel
     source: mujoco.MjSpec | None
     problem: Problem
-    evaluate: Evaluate
+    evaluate: Evaluator
     tracks: list[Track]
     windows: Windows
     point: Point
@@ -112,14 +114,30 @@ class Fit:
         """The fitted tracks with their first states as estimated."""
         offsets = self.point.z * np.asarray(self.problem.state_noise)
         first = np.unique(self.windows.recording, return_index=True)[1]
-        tracks = list(self.tracks)
-        for i in range(len(tracks) if offsets.size else 0):
-            moved, offset = self.tracks[i].qpos[0].copy(), offsets[first[i]]
-            mujoco.mj_integratePos(self.given, moved, offset[: self.given.nv], 1.0)
-            qpos, qvel = self.tracks[i].qpos.copy(), self.tracks[i].qvel.copy()
-            qpos[0], qvel[0] = moved, qvel[0] + offset[self.given.nv :]
-            tracks[i] = tracks[i]._replace(qpos=qpos, qvel=qvel)
-        return tracks
+        return [self._from(track, offsets[k]) for track, k in zip(self.tracks, first)]
+
+    def _from(self, track: Track, offset: Float[np.ndarray, " K"]) -> Track:
+        """A track that begins at its first state with an offset, as it was estimated."""
+        if not offset.size:
+            return track
+        qpos, qvel = track.qpos.copy(), track.qvel.copy()
+        mujoco.mj_integratePos(self.given, qpos[0], offset[: self.given.nv], 1.0)
+        qvel[0] += offset[self.given.nv :]
+        return track._replace(qpos=qpos, qvel=qvel)
+
+    def encounters(self) -> Bodies:
+        """The pairs of bodies that touch in what MuJoCo C predicts, where all of them may."""
+        offsets = self.point.z * np.asarray(self.problem.state_noise)
+        tracks = []
+        for k, samples in enumerate(self.windows.mask.sum(axis=1)):
+            w = Windows(*(x[k] for x in self.windows))
+            qpos = np.concatenate([w.qpos0[None], w.qpos[:samples]])
+            track = Track(qpos, w.qvel0[None], w.ctrl, self.tracks[0].dt)
+            tracks.append(self._from(track, offsets[k]))
+        if can_meet(self.given) <= self.evaluate.bodies:
+            return self.evaluate.bodies
+        paths = simulate(self.model, tracks, self.problem.backward)
+        return encounters(self.model, np.concatenate(paths))
 
     def to_mjcf(self, path: str | Path, source: str | Path | mujoco.MjSpec | None = None) -> None:
         """Write the fitted model as an MJCF file.
@@ -175,6 +193,13 @@ class Fit:
         """What came out, in words."""
         sure, table = self.sure, self.problem.table
         said = list(sure.weak) or ["The data determine every parameter."]
+        possible = can_meet(self.given)
+        if not possible <= self.evaluate.bodies:
+            said.append(
+                f"Of {len(possible)} pairs of bodies {len(self.evaluate.bodies & possible)} come "
+                "near each other in the recordings; only these had contacts, and no others touch "
+                "in the fit."
+            )
         if "length_scale" in table.labels:
             i = table.labels.index("length_scale")
             apart = "differ" if not sure.low[i] < 1 < sure.high[i] else "do not differ measurably"

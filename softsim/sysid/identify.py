@@ -6,19 +6,23 @@ from typing import Any
 
 import jax
 import mujoco
+import numpy as np
 
+from softsim.encounters import encounters
+from softsim.sysid.evaluator import Evaluator
 from softsim.sysid.fit import Fit
 from softsim.sysid.flight import start_in_flight
-from softsim.sysid.least_squares import solve
+from softsim.sysid.least_squares import Point, solve
 from softsim.sysid.mjcf import last_read
 from softsim.sysid.parameters import make_table
-from softsim.sysid.problem import Evaluate, Problem, make_evaluator, make_problem
+from softsim.sysid.problem import Problem, make_problem
 from softsim.sysid.recording import Recording
 from softsim.sysid.settings import Settings
 from softsim.sysid.tracks import UNEVEN, Track, complete, cut
 
 ABOUT = 1.0  # s, a window where none is given
 LEAST = 20  # samples of such a window
+NEAR = 0.02  # of the model's extent: bodies that come so near each other may touch in the fit
 
 
 def identify(
@@ -30,7 +34,9 @@ def identify(
     """The parameters of a model with which it moves as recorded, and how sure they are.
 
     Gauss-Newton steps with exact Jacobians of the simulation, through its contacts, in float64
-    whatever JAX's setting. A first call compiles, for half a minute or so.
+    whatever JAX's setting. A first call compiles, for half a minute or so. Only bodies that come
+    near each other in the recordings have contacts: if others touch in what MuJoCo C predicts with
+    the fitted parameters, the fit is repeated with theirs.
 
     >>> import mujoco, numpy as np
     >>> from softsim import sysid
@@ -80,7 +86,8 @@ def iterate(
     with jax.enable_x64(True):
         table = make_table(mj_model, parameters, how)
         problem = make_problem(mj_model, table, how, tracks[0].dt, _measured(recordings))
-    yield from _steps(tracks, mj_model, source, problem, make_evaluator(problem), how)
+        evaluate = Evaluator(problem)
+    yield from _steps(tracks, mj_model, source, problem, evaluate, how)
 
 
 def refit(fit: Fit, recordings: Sequence[Recording]) -> Fit:
@@ -111,7 +118,7 @@ def _steps(
     mj_model: mujoco.MjModel,
     source: mujoco.MjSpec | None,
     problem: Problem,
-    evaluate: Evaluate,
+    evaluate: Evaluator,
     how: Settings,
 ) -> Iterator[Fit]:
     """Fits step by step; between them JAX has the caller's precision again."""
@@ -119,12 +126,26 @@ def _steps(
         tracks = start_in_flight(tracks, mj_model, problem.backward)
     second = max(LEAST, round(ABOUT / tracks[0].dt))
     windows = cut(tracks, second if how.window is None else how.window, how.windows == "first")
-    points = solve(problem, windows, evaluate, how.stages, how.iterations)
     begin = time.perf_counter()
+    rows = np.concatenate([track.qpos for track in tracks])
+    needed = encounters(mj_model, rows, NEAR * mj_model.stat.extent)
+    while True:
+        if not needed <= evaluate.bodies:
+            with jax.enable_x64(True):
+                evaluate = Evaluator(problem, evaluate.bodies | needed)
+        for point in _in_float64(solve(problem, windows, evaluate, how.stages, how.iterations)):
+            seconds = time.perf_counter() - begin
+            fit = Fit(mj_model, source, problem, evaluate, tracks, windows, point, seconds, how)
+            yield fit
+        needed = fit.encounters()
+        if needed <= evaluate.bodies:
+            return
+
+
+def _in_float64(points: Iterator[Point]) -> Iterator[Point]:
     while True:
         with jax.enable_x64(True):
             point = next(points, None)
         if point is None:
             return
-        seconds = time.perf_counter() - begin
-        yield Fit(mj_model, source, problem, evaluate, tracks, windows, point, seconds, how)
+        yield point

@@ -14,10 +14,10 @@ from softsim.sysid.tracks import Track, angular, count_substeps
 rollout = importlib.import_module("mujoco.rollout")
 
 
-def predict(
+def simulate(
     mj_model: mujoco.MjModel, tracks: Sequence[Track], backward: bool
-) -> list[Float[np.ndarray, "W nq"]]:
-    """Positions that follow the first row of each track, sampled as it is.
+) -> list[Float[np.ndarray, "S nq"]]:
+    """Positions after each time step from the first row of each track, for as long as it lasts.
 
     Args:
         backward: velocities are means over the sample before.
@@ -40,8 +40,15 @@ def predict(
         mj_model, threads, state, np.repeat(ctrl, substeps, axis=1) if mj_model.nu else None,
         nstep=substeps * count.max(),
     )  # fmt: skip
-    seen = path[:, substeps - 1 :: substeps, 1 : 1 + mj_model.nq]
-    return [positions[:n] for positions, n in zip(seen, count)]
+    return [x[: substeps * n, 1 : 1 + mj_model.nq] for x, n in zip(path, count)]
+
+
+def predict(
+    mj_model: mujoco.MjModel, tracks: Sequence[Track], backward: bool
+) -> list[Float[np.ndarray, "W nq"]]:
+    """`simulate`, sampled as the tracks are."""
+    substeps = count_substeps(mj_model, tracks[0].dt)
+    return [path[substeps - 1 :: substeps] for path in simulate(mj_model, tracks, backward)]
 
 
 def distances(

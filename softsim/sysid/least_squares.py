@@ -36,8 +36,9 @@ import numpy as np
 from jaxtyping import Float
 
 from softsim.sysid.arrow import Blocks, Reduced, prior_variance, reduce
+from softsim.sysid.evaluator import Evaluator
 from softsim.sysid.parameters import Table
-from softsim.sysid.problem import Evaluate, Problem
+from softsim.sysid.problem import Problem
 from softsim.sysid.tracks import Windows
 
 ROUGHLY = 0.02  # steps of 2 %: the misfit is that of a fit, and tells the noise
@@ -70,7 +71,7 @@ class Point:
 def levenberg_marquardt(
     problem: Problem,
     windows: Windows,
-    evaluate: Evaluate,
+    evaluate: Evaluator,
     start: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Iterator[Point]:
     """Points, `start`, a pair of u and z (or 0), first; done when steps get below TOLERANCE.
@@ -123,7 +124,7 @@ def levenberg_marquardt(
 def solve(
     problem: Problem,
     windows: Windows,
-    evaluate: Evaluate,
+    evaluate: Evaluator,
     stages: Sequence[float] = (1.0,),
     iterations: int = 30,
 ) -> Iterator[Point]:

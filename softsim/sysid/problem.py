@@ -5,11 +5,6 @@ parameters u (P,) and, if initial states are estimated too, on the offset z_w (K
 state of the window from the measured one, likewise in standard deviations.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,7 +15,6 @@ from mujoco import mjx
 
 import softsim
 from softsim.integrators import difference_pos, integrate_pos
-from softsim.sysid.arrow import Blocks
 from softsim.sysid.mjcf import pick, to_mujoco
 from softsim.sysid.parameters import Table
 from softsim.sysid.sensitivity import push, sweep, vary
@@ -30,7 +24,6 @@ from softsim.sysid.tracks import Windows, angular, count_substeps
 # fields whose zeros are left out of a step; what is inserted takes their place
 OF_JOINTS = ("dof_damping", "dof_armature", "dof_frictionloss", "jnt_stiffness")
 SKIN = 1.0  # m: all touching corners, as in MuJoCo C, which judges the fit; MJX drops some
-CHUNK = 128  # windows per call at most; the last call is filled up with copies
 UNKNOWN = (20.0, 1e4)  # m/s and degrees/s, a velocity that was not recorded: any that is allowed
 
 
@@ -187,45 +180,3 @@ def half_sample(m: mjx.Model, substeps: int) -> Float[Array, " nv"]:
     at = (m.jnt_dofadr[free][:, None] + np.arange(3)).astype(int)
     change = m.opt.gravity * m.opt.timestep * (substeps - 1) / 2
     return jnp.zeros(m.nv, m.qpos0.dtype).at[at].set(change)
-
-
-Evaluate = Callable[[np.ndarray, np.ndarray, Windows], Blocks]
-
-
-def make_evaluator(problem: Problem) -> Evaluate:
-    """`blocks` of any number of windows, in calls of one compiled program, one call per core."""
-    # settings are arguments, so that other settings are not another program
-    settings = (problem.noise, problem.state_noise, problem.robust, problem.spread)
-    # a batch of small steps keeps one core of a CPU busy
-    cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-    compiled: set[int] = set()
-
-    @jax.jit
-    def program(settings: tuple, u: Array, z: Array, windows: Windows) -> tuple[Array, ...]:
-        noise, state_noise, robust, spread = settings
-        p = replace(problem, noise=noise, state_noise=state_noise, robust=robust, spread=spread)
-        return p.blocks(u, z, windows)
-
-    def evaluate(u: np.ndarray, z: np.ndarray, windows: Windows) -> Blocks:
-        n = len(z)
-        size = min(CHUNK, -(-n // cores))
-        double = bool(jax.config.read("jax_enable_x64"))  # a thread does not inherit it
-
-        def call(first: int) -> tuple[np.ndarray, ...]:
-            index = np.minimum(np.arange(first, first + size), n - 1)
-            some = Windows(*(np.asarray(x)[index] for x in windows))
-            with jax.enable_x64(double):
-                out = program(settings, jnp.asarray(u), jnp.asarray(z[index]), some)
-                return tuple(map(np.asarray, out))
-
-        first, *others = range(0, n, size)
-        if size not in compiled:  # alone: two threads would compile the same program
-            compiled.add(size)
-            parts = [call(first)]
-        else:
-            parts, others = [], [first, *others]
-        with ThreadPoolExecutor(cores) as pool:  # JAX runs the calls of one thread one by one
-            parts += pool.map(call, others)
-        return Blocks(*(np.concatenate(x)[:n] for x in zip(*parts)))
-
-    return evaluate

@@ -139,6 +139,25 @@ def test_derived_constants_follow_the_model_like_mj_setconst():
     close(const.geom_rbound, changed.geom_rbound)
 
 
+SLIDERS = """<mujoco><worldbody>
+<body><joint type="slide" axis="0 0 1"/><geom size=".1" mass="2"/></body>
+<body><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0" armature=".5"/>
+<geom type="box" size=".1 .2 .3" mass="3"/></body>
+<body><joint type="slide" axis="1 0 1"/><geom size=".1" mass="2"/></body>
+<body><joint type="slide"/><geom size=".1" pos=".1 0 0" mass="2"/></body>
+<body><joint type="slide"/><geom size=".1" mass="2"/><body pos=".1 0 0"><joint axis="1 0 0"/>
+<geom size=".1" pos="0 .1 0" mass="2"/><body><geom size=".1" mass=".3"/></body></body></body>
+<body><joint type="ball"/><geom size=".1" mass="2"/></body><body><geom size=".1"/></body>
+<body mocap="true"><geom size=".1"/></body></worldbody></mujoco>"""
+
+
+def test_weights_of_sliding_bodies_are_those_of_mujoco():
+    mj_model = mujoco.MjModel.from_xml_string(SLIDERS)
+    const = jax.jit(softsim.set_const)(softsim.put_model(mj_model))
+    for field in ("body_invweight0", "dof_invweight0", "body_subtreemass"):
+        close(getattr(const, field), getattr(mj_model, field), 1e-10)
+
+
 def test_poses_along_a_trajectory():
     mj_model, mj_data, m, d = case()
     rng = np.random.default_rng(4)
