@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from softsim.derivatives import linearize
 from softsim.integrators import difference_pos, integrate_pos
+from softsim.planning.levers import Levers, levers
 from softsim.planning.planner import Plan, best_of, search
 from softsim.planning.riccati import Expansion, Value, riccati
 from softsim.planning.task import State, Task, actions
@@ -57,24 +58,26 @@ class Ilqr:
     def improve(
         self, task: Task, x: State, plan: Float[Array, "T nu"], memory: Any, key: PRNGKeyArray
     ) -> tuple[Float[Array, "T nu"], Float[Array, ""]]:
-        units = actions(task.model)
-        path, costs = task.simulate(x, units.to_ctrl(plan))
+        units, lever = actions(task.model), levers(task.model)
+        ctrl = units.to_ctrl(plan)
+        path, costs = task.simulate(x, ctrl)
         before, end = jax.tree.map(lambda s: s[:-1], path), jax.tree.map(lambda s: s[-1], path)
-        expansion = jax.vmap(lambda x, a: expand(task, x, a))(before, plan)
+        now = jax.vmap(lever.from_ctrl)(before, ctrl)
+        expansion = jax.vmap(lambda x, a: expand(task, lever, x, a))(before, now)
         last = expand_last(task, end)
         dampings = jnp.clip(memory * DAMPING, *DAMPINGS)
 
         def follow(damping: Array) -> tuple[Array, Array]:
-            k, K = riccati(expansion, last, units.low - plan, units.high - plan, damping)
+            k, K = riccati(expansion, last, lever.low - now, lever.high - now, damping)
 
             def body(y: State, reference: tuple) -> tuple[State, tuple]:
                 x, action, k, K = reference
-                action = units.clip(action + k + K @ apart(task, x, y))
-                ctrl = units.to_ctrl(action)
-                return task.advance(y, ctrl), (action, task.stage(y, ctrl))
+                action = lever.clip(action + k + K @ apart(task, x, y))
+                ctrl = lever.to_ctrl(y, action)
+                return task.advance(y, ctrl), (ctrl, task.stage(y, ctrl))
 
-            end, (found, costs) = jax.lax.scan(body, x, (before, plan, k, K))
-            return found, jnp.sum(costs) + task.last(end)
+            end, (found, costs) = jax.lax.scan(body, x, (before, now, k, K))
+            return units.from_ctrl(found), jnp.sum(costs) + task.last(end)
 
         plans, found = jax.vmap(follow)(dampings)
         plan, i, better = best_of(plan, jnp.sum(costs), plans, found)
@@ -88,23 +91,28 @@ class Ilqr:
         return 1 + (1 + inputs) + len(DAMPING)
 
 
-def expand(task: Task, x: State, action: Float[Array, " nu"]) -> Expansion:
+def expand(task: Task, lever: Levers, x: State, action: Float[Array, " nu"]) -> Expansion:
     """A control's physics steps to first order, its cost to second."""
-    m, units = task.model, actions(task.model)
-    n, ctrl = 2 * m.nv + m.na, units.to_ctrl(action)
+    m = task.model
+    n, ctrl = 2 * m.nv + m.na, lever.to_ctrl(x, action)
 
     def substep(carry: tuple, _: None) -> tuple[tuple, None]:
         x, A, B = carry
         a, b = linearize(m, task.data(x, ctrl), task.softening)
-        return (task.substep(x, ctrl), a @ A, a @ B + b * units.half), None
+        return (task.substep(x, ctrl), a @ A, a @ B + b), None
 
     begin = (x, jnp.eye(n, dtype=ctrl.dtype), jnp.zeros((n, m.nu), ctrl.dtype))
     (_, A, B), _ = jax.lax.scan(substep, begin, None, length=task.substeps)
 
-    def cost(z: Float[Array, " n+nu"]) -> Float[Array, ""]:
-        return task.stage(moved(task, x, z[:n]), units.middle + units.half * (action + z[n:]))
+    def asked(z: Float[Array, " n+nu"]) -> tuple[State, Float[Array, " nu"]]:
+        y = moved(task, x, z[:n])
+        return y, lever.asked(y, action + z[n:])
 
-    return Expansion(A, B, *_to_second_order(cost, n + m.nu, ctrl.dtype))
+    by_state, by_action = jnp.split(
+        jax.jacfwd(lambda z: asked(z)[1])(jnp.zeros(n + m.nu, ctrl.dtype)), [n], axis=1
+    )
+    cost = lambda z: task.stage(*asked(z))
+    return Expansion(A + B @ by_state, B @ by_action, *_to_second_order(cost, n + m.nu, ctrl.dtype))
 
 
 def expand_last(task: Task, x: State) -> Value:
