@@ -249,12 +249,13 @@ def pressed(
     and their depth, none above that (m).
 
     So a point that leaves the surface has faded before, and the contacts that stand for it stay
-    where something touches.
+    where something touches. The deepest point is as deep as it is, and others are less: rounded
+    up together, all would be as deep in shallow contact, and a body could tilt freely there.
     """
     options = soft(part, TOUCH * size)
     touch = deepest - sj.relu(deepest, **options)
-    below = sj.relu(depth - touch, **options)
-    return below / size, touch + below
+    below, most = (sj.relu(x - touch, **options) for x in (depth, deepest))
+    return below / size, deepest - (most - below)
 
 
 def standing_for(
