@@ -11,6 +11,7 @@ share of it that the mean slope has. float64.
 gradient, 256 at once, float32, run in turn, by the median of the processor's time.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,7 +108,8 @@ class Args:
 def stack() -> Scene:
     """Where the top box is (x, m) after a push."""
     model = mujoco.MjModel.from_xml_string(STACK)
-    return Scene(partial(_run, model, lambda d, x: _moving(d, x)), 0.5, 14, (0, 7, 14))
+    push = lambda d, x: d.replace(qvel=d.qvel.at[12].set(x))
+    return Scene(partial(_run, model, push), 0.5, 14, (0, 7, 14))
 
 
 def fingers() -> Scene:
@@ -129,10 +131,6 @@ def hand(path: Path) -> Scene:
     model = spec.compile()
     close = lambda d, x: d.replace(ctrl=x * jnp.array(CLOSED))
     return Scene(partial(_run, model, close), 0.8, model.nq - 7, (model.nq - 7,))
-
-
-def _moving(d, speed: Float[Array, ""]):
-    return d.replace(qvel=d.qvel.at[12].set(speed))
 
 
 def _run(model: mujoco.MjModel, begin: Callable, softening: Softening, x: Array) -> Array:
@@ -172,30 +170,37 @@ def cost() -> dict[str, float]:
     m = softsim.put_model(mujoco.MjModel.from_xml_string(TWO))
     d = softsim.make_data(m)
     qpos = d.qpos + 0.005 * jax.random.normal(jax.random.key(0), (BATCH, m.nq))
-    found = {}
-    runs = {}
+
+    def step(softening: Softening, q: Array) -> Array:
+        return jax.vmap(lambda q: softsim.step(m, d.replace(qpos=q), softening).qvel)(q)
+
+    def slope(softening: Softening, q: Array) -> Array:
+        return jax.grad(lambda q: jnp.sum(step(softening, q) ** 2))(q)
+
+    found, runs, taken = {}, {}, {}
     for label, softening in (("hard", Softening.hard()), ("soft", Softening(collision=SOFT))):
-        step = jax.vmap(
-            lambda q, softening=softening: softsim.step(m, d.replace(qpos=q), softening).qvel
-        )
-        for kind, f in (
-            ("step", step),
-            ("gradient", jax.grad(lambda q, f=step: jnp.sum(f(q) ** 2))),
-        ):
+        for kind, f in (("step", step), ("gradient", slope)):
             began = time.process_time()
-            runs[kind, label] = jax.jit(f).lower(qpos).compile()
+            runs[kind, label] = jax.jit(partial(f, softening)).lower(qpos).compile()
             found[f"{kind} {label}, compile, s"] = time.process_time() - began
-    taken: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+            taken[kind, label] = []
     for _ in range(ROUNDS):
-        for key, f in runs.items():
+        for key, run in runs.items():
             began = time.process_time()
-            jax.block_until_ready(f(qpos))
+            jax.block_until_ready(run(qpos))
             taken[key].append(time.process_time() - began)
-    for kind, label in runs:
-        found[f"{kind} {label}, ms"] = 1e3 * median(taken[kind, label])
+    found |= {f"{kind} {label}, ms": 1e3 * median(t) for (kind, label), t in taken.items()}
     for kind in ("step", "gradient"):
         found[f"{kind}, soft / hard"] = found[f"{kind} soft, ms"] / found[f"{kind} hard, ms"]
     return found
+
+
+def _earlier(path: Path) -> list[dict]:
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def _shown(row: dict) -> dict[str, str]:
+    return {key: x if isinstance(x, str) else f"{x:.3g}" for key, x in row.items()}
 
 
 def main(args: Args) -> None:

@@ -98,7 +98,8 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     """The two contacts of a capsule with a convex shape and their weights, world frame.
 
     Hard, MJX misses contacts where an edge's normal is within 8 degrees of the face's and the
-    segment is not over the face; their weight is 0. Soft, they are there.
+    segment is not over the face; their weight is 0. Soft, both are there and go over to the edge
+    together: the end that is deeper may be either.
     """
     radius = capsule.size[0]
     size = smaller(inradius(convex), radius)
@@ -125,7 +126,9 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     at_edge = _prefers_edge(part, face, edge, size)
     on_face = (1 - at_edge) * face.there
     found = jnp.maximum(at_edge + on_face, float(part.mode != "hard"))
-    take = jnp.stack([on_face, jnp.ones_like(on_face)])
+    one = jnp.ones_like(on_face)
+    second, there = (one, on_face) if part.mode == "hard" else (on_face, one)
+    take = jnp.stack([on_face, second])
     mixed = jax.tree.map(
         lambda f, e: pick(jnp.diag(take), f) + pick((1 - take)[:, None], e),
         (face.dist, face.pos, face.normal),
@@ -133,7 +136,7 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     )
     dist, pos, normal = mixed
     pos = pos @ convex.mat.T + convex.pos
-    return Touch(dist, pos, normal @ convex.mat.T, face.there), jnp.stack([found, on_face])
+    return Touch(dist, pos, normal @ convex.mat.T, face.there), jnp.stack([found, there])
 
 
 @pair(GeomType.CAPSULE, GeomType.BOX, ncon=2)
