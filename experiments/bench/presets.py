@@ -13,7 +13,7 @@ gradient, 256 at once, float32, run in turn, by the median of the processor's ti
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,12 +93,16 @@ class Args:
     """which scenes: stack, fingers, hand"""
     hand: Path | None = None
     """for the scene hand: right_hand.xml of the Allegro hand in MuJoCo Menagerie"""
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    """which settings; slopes are compared with hard(), which always runs"""
     cost: bool = False
     """measure the cost of soft contact instead; writes presets_cost.json"""
 
     def __post_init__(self) -> None:
         if unknown := set(self.scenes) - {"stack", "fingers", "hand"}:
             raise ValueError(f"--scenes {sorted(unknown)}: expected stack, fingers or hand")
+        if unknown := set(self.settings) - set(SETTINGS):
+            raise ValueError(f"--settings {sorted(unknown)}: expected {', '.join(SETTINGS)}")
         if "hand" in self.scenes and (self.hand is None or not self.hand.is_file()):
             raise ValueError(
                 f"--hand {self.hand}: the scene hand needs the file of an Allegro hand"
@@ -140,12 +144,14 @@ def _run(model: mujoco.MjModel, begin: Callable, softening: Softening, x: Array)
     return jax.lax.scan(step, d, None, length=STEPS)[0].qpos
 
 
-def measure(name: str, scene: Scene) -> Iterator[dict]:
-    """A row for each setting."""
+def measure(name: str, scene: Scene, settings: Collection[str]) -> Iterator[dict]:
+    """A row for each setting, hard contact first."""
     inputs = scene.value * (1 + SPREAD * jnp.linspace(-1, 1, INPUTS))
     where = np.concatenate([np.arange(first, first + 3) for first in scene.bodies])
     hard = trend = None
     for label, softening in SETTINGS.items():
+        if label not in ("hard()", *settings):
+            continue
 
         def both(x: Array, softening: Softening = softening) -> tuple[Array, Array]:
             return jax.jvp(partial(scene.run, softening), (x,), (jnp.ones_like(x),))
@@ -216,7 +222,7 @@ def main(args: Args) -> None:
     make = {"stack": stack, "fingers": fingers, "hand": lambda: hand(Path(str(args.hand)))}
     with jax.enable_x64(True):
         for name in args.scenes:
-            for row in measure(name, make[name]()):
+            for row in measure(name, make[name](), args.settings):
                 rows[name, row["setting"]] = row
                 cli.write_json(path, {"rows": list(rows.values()), **made})
                 shown = [_shown(row) for row in rows.values()]

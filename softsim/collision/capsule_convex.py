@@ -5,6 +5,8 @@ when the nearest feature is an edge: contact 0 moves to the closest points of ed
 contact 1 fades out.
 """
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from mujoco.mjx import GeomType
 import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
-from softsim.collision.manifold import at_least, pick, soft_index, soft_max
+from softsim.collision.manifold import BLUNT, at_least, pick, soft_index, soft_max
 from softsim.collision.numerics import frame, soft
 from softsim.collision.polygon import clip_segment, inradius, real_sides, rim, sides, smaller
 from softsim.collision.segment import closest_of_segments
@@ -122,6 +124,9 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     )
     index = soft_index(part, -edges.dist[:, 0], size, convex.real("edge"))
     edge = jax.tree.map(lambda x: pick(index, x), edges)
+    if part.mode != "hard":  # the mean of distances is more than the least
+        nearest = -soft_max(part, -edges.dist[:, 0], BLUNT * size, convex.real("edge"))
+        edge = replace(edge, dist=nearest[None])
 
     at_edge = _prefers_edge(part, face, edge, size)
     on_face = (1 - at_edge) * face.there
