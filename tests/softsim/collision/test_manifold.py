@@ -10,7 +10,7 @@ from softsim.collision import Geom, Hit
 from softsim.collision.box_box import box_box
 from softsim.collision.contract import Convex
 from softsim.collision.convex import plane_convex
-from softsim.collision.manifold import first, first_max, four_points, unique
+from softsim.collision.manifold import four_points, unique
 from softsim.collision.shapes import box
 from softsim.softening import Part
 
@@ -126,18 +126,6 @@ def test_hard_box_has_the_corners_of_the_lower_edge() -> None:
     assert np.asarray(hit.weight).tolist() == [1.0, 1.0, 0.0, 0.0]
     np.testing.assert_allclose(np.asarray(hit.dist)[:2], -1e-3, atol=1e-12)
     assert abs(float(hit.pos[0, 0] - hit.pos[1, 0])) == pytest.approx(2 * HALF[0])
-
-
-def test_ties_go_to_the_first() -> None:
-    score = jnp.array([0.2, 1.0, 1.0, 0.9999, 0.0])
-    for part in (Part(mode="hard"), SOFT, Part(0.05, "c1")):
-        np.testing.assert_allclose(first_max(part, score), jnp.eye(5)[1], atol=0.02)
-
-
-def test_first_of_no_members_is_finite_and_differentiable() -> None:
-    slope = jax.jacobian(first)(jnp.zeros(4))
-    assert np.isfinite(slope).all()
-    assert np.isfinite(first(jnp.zeros(4))).all()
 
 
 @pytest.mark.parametrize(
