@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +149,7 @@ def measure(name: str, scene: Scene, settings: Collection[str]) -> Iterator[dict
     """A row for each setting, hard contact first."""
     inputs = scene.value * (1 + SPREAD * jnp.linspace(-1, 1, INPUTS))
     where = np.concatenate([np.arange(first, first + 3) for first in scene.bodies])
-    hard = trend = None
+    hard, trend = np.zeros(0), 0.0
     for label, softening in SETTINGS.items():
         if label not in ("hard()", *settings):
             continue
@@ -157,8 +158,8 @@ def measure(name: str, scene: Scene, settings: Collection[str]) -> Iterator[dict
             return jax.jvp(partial(scene.run, softening), (x,), (jnp.ones_like(x),))
 
         ends, slopes = map(np.asarray, jax.jit(partial(jax.lax.map, both))(inputs))
-        if hard is None:
-            hard, trend = ends, np.polyfit(inputs, ends[:, scene.end], 1)[0]
+        if not hard.size:
+            hard, trend = ends, float(np.polyfit(inputs, ends[:, scene.end], 1)[0])
         slope = slopes[:, scene.end]
         yield {
             "scene": name,
@@ -166,8 +167,8 @@ def measure(name: str, scene: Scene, settings: Collection[str]) -> Iterator[dict
             "apart, mm": 1e3 * float(np.abs(ends - hard)[:, where].max()),
             "slope": float(slope.mean()),
             "varies by": float(slope.std()),
-            "trend": float(trend),
-            "slope / trend": float(slope.mean() / trend),
+            "trend": trend,
+            "slope / trend": float(slope.mean()) / trend,
         }
 
 
@@ -183,7 +184,9 @@ def cost() -> dict[str, float]:
     def slope(softening: Softening, q: Array) -> Array:
         return jax.grad(lambda q: jnp.sum(step(softening, q) ** 2))(q)
 
-    found, runs, taken = {}, {}, {}
+    found: dict[str, float] = {}
+    runs: dict[tuple[str, str], Any] = {}
+    taken: dict[tuple[str, str], list[float]] = {}
     for label, softening in (("hard", Softening.hard()), ("soft", Softening(collision=SOFT))):
         for kind, f in (("step", step), ("gradient", slope)):
             began = time.process_time()
