@@ -204,10 +204,6 @@ def cost() -> dict[str, float]:
     return found
 
 
-def _earlier(path: Path) -> list[dict]:
-    return json.loads(path.read_text())["rows"] if path.exists() else []
-
-
 def _shown(row: dict) -> dict[str, str]:
     return {key: x if isinstance(x, str) else f"{x:.3g}" for key, x in row.items()}
 
@@ -221,13 +217,15 @@ def main(args: Args) -> None:
         cli.print_table("cost", [{k: f"{x:.3g}" for k, x in found.items()}])
         return
     path = out / "presets.json"
-    rows = {(row["scene"], row["setting"]): row for row in _earlier(path)}
+    earlier = json.loads(path.read_text()) if path.exists() else {"rows": [], "runs": []}
+    rows = {(row["scene"], row["setting"]): row for row in earlier["rows"]}
+    runs = [*earlier["runs"], made]
     make = {"stack": stack, "fingers": fingers, "hand": lambda: hand(Path(str(args.hand)))}
     with jax.enable_x64(True):
         for name in args.scenes:
             for row in measure(name, make[name](), args.settings):
                 rows[name, row["setting"]] = row
-                cli.write_json(path, {"rows": list(rows.values()), **made})
+                cli.write_json(path, {"rows": list(rows.values()), "runs": runs})
                 shown = [_shown(row) for row in rows.values()]
                 cli.write_markdown(path.with_suffix(".md"), shown)
     cli.print_table("presets", shown)
