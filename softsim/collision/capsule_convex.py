@@ -5,6 +5,8 @@ when the nearest feature is an edge: contact 0 moves to the closest points of ed
 contact 1 fades out.
 """
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from mujoco.mjx import GeomType
 import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, pair
 from softsim.collision.convex import settled
-from softsim.collision.manifold import at_least, pick, soft_index, soft_max
+from softsim.collision.manifold import BLUNT, at_least, pick, soft_index, soft_max
 from softsim.collision.numerics import frame, soft
 from softsim.collision.polygon import clip_segment, inradius, real_sides, rim, sides, smaller
 from softsim.collision.segment import closest_of_segments
@@ -98,7 +100,8 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     """The two contacts of a capsule with a convex shape and their weights, world frame.
 
     Hard, MJX misses contacts where an edge's normal is within 8 degrees of the face's and the
-    segment is not over the face; their weight is 0. Soft, they are there.
+    segment is not over the face; their weight is 0. Soft, both are there and go over to the edge
+    together: the end that is deeper may be either.
     """
     radius = capsule.size[0]
     size = smaller(inradius(convex), radius)
@@ -121,11 +124,16 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     )
     index = soft_index(part, -edges.dist[:, 0], size, convex.real("edge"))
     edge = jax.tree.map(lambda x: pick(index, x), edges)
+    if part.mode != "hard":  # the mean of distances is more than the least
+        nearest = -soft_max(part, -edges.dist[:, 0], BLUNT * size, convex.real("edge"))
+        edge = replace(edge, dist=nearest[None])
 
     at_edge = _prefers_edge(part, face, edge, size)
     on_face = (1 - at_edge) * face.there
     found = jnp.maximum(at_edge + on_face, float(part.mode != "hard"))
-    take = jnp.stack([on_face, jnp.ones_like(on_face)])
+    one = jnp.ones_like(on_face)
+    second, there = (one, on_face) if part.mode == "hard" else (on_face, one)
+    take = jnp.stack([on_face, second])
     mixed = jax.tree.map(
         lambda f, e: pick(jnp.diag(take), f) + pick((1 - take)[:, None], e),
         (face.dist, face.pos, face.normal),
@@ -133,7 +141,7 @@ def capsule_near(part: Part, capsule: Geom, convex: Convex) -> tuple[Touch, Floa
     )
     dist, pos, normal = mixed
     pos = pos @ convex.mat.T + convex.pos
-    return Touch(dist, pos, normal @ convex.mat.T, face.there), jnp.stack([found, on_face])
+    return Touch(dist, pos, normal @ convex.mat.T, face.there), jnp.stack([found, there])
 
 
 @pair(GeomType.CAPSULE, GeomType.BOX, ncon=2)

@@ -144,27 +144,6 @@ def log_not(truth: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.log(jnp.maximum(1 - truth, 1e-30))
 
 
-def first(member: Float[Array, "*s n"]) -> Float[Array, "*s n"]:
-    """Soft index of the first of the members; sums to less than 1 if there are none."""
-    earlier = np.tri(member.shape[-1], k=-1).T.astype(member.dtype)
-    before = jnp.matmul(log_not(member), earlier, precision="highest")
-    index = member * jnp.exp(before)
-    return index / jnp.maximum(jnp.sum(index, axis=-1, keepdims=True), NONE)
-
-
-def first_max(
-    part: Part,
-    score: Float[Array, " n"],
-    scale: Float[Array, ""] | float = 1.0,
-    real: Bool[Array, " n"] | None = None,
-) -> Float[Array, " n"]:
-    """Soft argmax whose ties go to the first; arguments as for `soft_index`."""
-    if part.mode == "hard":  # the same, and cheaper to compile
-        return jax.nn.one_hot(jnp.argmax(score), score.size, dtype=score.dtype)
-    best = at_least(part, score, soft_max(part, score, scale, real), scale)
-    return first(masked(best, real))
-
-
 def leading(
     part: Part, index: Float[Array, " n"], count: int
 ) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
@@ -249,12 +228,13 @@ def pressed(
     and their depth, none above that (m).
 
     So a point that leaves the surface has faded before, and the contacts that stand for it stay
-    where something touches.
+    where something touches. The deepest point is as deep as it is, and others are less: rounded
+    up together, all would be as deep in shallow contact, and a body could tilt freely there.
     """
     options = soft(part, TOUCH * size)
     touch = deepest - sj.relu(deepest, **options)
-    below = sj.relu(depth - touch, **options)
-    return below / size, touch + below
+    below, most = (sj.relu(x - touch, **options) for x in (depth, deepest))
+    return below / size, deepest - (most - below)
 
 
 def standing_for(

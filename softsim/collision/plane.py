@@ -14,9 +14,9 @@ from mujoco.mjx import GeomType
 
 import softjax_ops as sj
 from softsim.collision.contract import Convex, Geom, Hit, OnPlane, pair
-from softsim.collision.manifold import counted, first_max, pick
+from softsim.collision.convex import plane_convex
+from softsim.collision.manifold import counted, pick
 from softsim.collision.numerics import frame, frame_along, soft, unit, width
-from softsim.collision.polygon import inradius
 from softsim.softening import Part
 
 # softness of the tilt of a cylinder, relative to `Part.softness`: sine of an angle
@@ -73,13 +73,14 @@ def plane_capsule_along(part: Part, plane: Geom, capsule: Geom) -> Hit:
 def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
     """Four contacts, at the corners below the centre, however much they differ in depth.
 
-    Of two opposite corners one is below: that is a sign for each diagonal, and no choice.
+    Of two opposite corners one is below: that is a sign for each diagonal, and no choice. Soft, the
+    four that stand for all that touch.
     """
+    if part.mode != "hard":
+        return plane_convex(part, plane, box)
     n = plane.mat[:, 2]
     diagonal = box.mat @ (_DIAGONALS * box.size).T
-    rise = n @ diagonal
-    smear = soft(part, jnp.min(box.size))
-    points = box.pos - (sj.sign(rise, **smear) * diagonal).T
+    points = box.pos - (jnp.sign(n @ diagonal) * diagonal).T
     return _touch(plane, points, frame(part, n))
 
 
@@ -87,18 +88,23 @@ def plane_box(part: Part, plane: Geom, box: Convex) -> Hit:
 def plane_mesh(part: Part, plane: Geom, convex: OnPlane) -> Hit:
     """Up to four corners of the face on which the mesh rests; see `resting`.
 
-    Both choices, of the deepest vertex and of the face around it, give ties to the first.
+    Soft, the four contacts that stand for all that touch.
     """
+    if part.mode != "hard":
+        return plane_convex(part, plane, convex)
     face, corner = convex.resting.face, convex.resting.corner
     n = plane.mat[:, 2]
     local = convex.mat.T @ n
-    deepest = first_max(part, -convex.vert @ local, inradius(convex), convex.real("vert"))
     facing = jnp.where(face < 0, -2.0, -(convex.face_normal @ local)[face])
-    chance = deepest[:, None] * jax.vmap(lambda x: first_max(part, x))(facing)
+    chance = _first_max(-convex.vert @ local)[:, None] * jax.vmap(_first_max)(facing)
     corners = jax.nn.one_hot(corner, len(convex.vert), dtype=n.dtype)
     index = jnp.tensordot(chance, corners, axes=2, precision="highest")
     flat = _touch(plane, convex.pos + pick(index, convex.vert) @ convex.mat.T, frame(part, n))
     return replace(flat, weight=counted(part, index))
+
+
+def _first_max(score: Float[Array, " n"]) -> Float[Array, " n"]:
+    return jax.nn.one_hot(jnp.argmax(score), score.size, dtype=score.dtype)
 
 
 @pair(GeomType.PLANE, GeomType.ELLIPSOID, ncon=1, nearest=True)

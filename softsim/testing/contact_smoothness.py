@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
@@ -31,6 +32,7 @@ ANGLE = 60.0  # degrees
 DEPTH = 0.005  # m
 KNOTS = 13
 LENGTH = 0.1  # m, about the shapes' half extents: what moments are divided by
+INERTIA = 0.4 * LENGTH**2  # kg m^2, of a ball of 1 kg and this radius
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,18 @@ def felt(hit: Hit, center: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 6"]
 
 
 def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndarray]:
-    """A function of poses: the acceleration (n, 6) of the second shape at rest, m/s^2.
+    """A function of poses: the force and moment over `LENGTH` (n, 6) on the second shape, N.
 
-    It has 1 kg and 1 kg m^2, and no weight. Forces begin gently (solimp[0] is 0): that they begin
-    with a jump by default is not a matter of which points touch. Angular accelerations count as
-    torques over `LENGTH`.
+    It is at rest, has 1 kg, the inertia of a ball of its size, and no weight. (A body that hardly
+    turns says little: all its contacts then ask for one acceleration, and the deepest takes the
+    whole force, soft or hard.) Forces begin gently (solimp[0] is 0): that they begin with a jump by
+    default is not a matter of which points touch.
     """
     weightless = copy.copy(mujoco_model(case))
     weightless.opt.gravity[:] = 0.0
     weightless.geom_solimp[:, 0] = 0.0
+    weightless.body_inertia[1] = INERTIA
+    mujoco.mj_setConst(weightless, mujoco.MjData(weightless))
     m = softsim.put_model(weightless)
     d = softsim.make_data(m)
 
@@ -134,7 +139,7 @@ def accelerations(case: Case, softening: Softening) -> Callable[[Poses], np.ndar
     def at(poses: Poses) -> np.ndarray:
         quat = Rotation.from_matrix(poses.mat[:, 1]).as_quat(scalar_first=True)
         found = np.asarray(run(jnp.asarray(np.concatenate([poses.pos[:, 1], quat], axis=1))))
-        return found / np.repeat([1.0, LENGTH], 3)
+        return found * np.repeat([1.0, INERTIA / LENGTH], 3)
 
     return at
 

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from softsim.collision.contract import Convex
 from softsim.collision.manifold import four_points
 from softsim.collision.patch import patch
 from softsim.collision.shapes import box
 from softsim.softening import Part
+from softsim.testing.contact_cases import Case, random_poses
 from softsim.testing.contact_checks import contacts_of
 from softsim.testing.contact_smoothness import (
     ANGLE,
@@ -42,6 +44,26 @@ def test_soft_contact_is_a_seventh_as_ragged_as_hard_and_a_tenth_as_steep(name: 
     )
     ragged, steep = ratios(hard, soft)
     assert ragged < 0.15 and steep < 0.1, (ragged, steep)
+
+
+@pytest.mark.parametrize("second", ["box", pytest.param("prism", marks=pytest.mark.slow)])
+def test_a_capsule_that_leaves_an_edge_for_a_face_stays_in_contact(second: str) -> None:
+    """The deeper end of the part over the face may be either: contact is as deep throughout."""
+    case = Case("capsule", second)
+    start = random_poses(case, 1, seed=11, apart=(1.2, 1.2))
+    t = np.linspace(0.0, 1.0, 60)
+    poses = start[np.zeros(60, int)]
+    poses.pos[:, 1] -= 0.5 * t[:, None] * (start.pos[:, 1] - start.pos[:, 0])
+    poses.mat[:, 1] = (
+        Rotation.from_rotvec(1.7 * t[:, None] * [0, 0, 1]).as_matrix() @ poses.mat[:, 1]
+    )
+    depth = {}
+    for mode in ("hard", "smooth"):
+        hit = contacts_of(case, mode)(0.02, poses)
+        depth[mode] = np.max(hit.weight * -hit.dist, axis=1)
+    touching = depth["hard"] > 0.002
+    assert touching.sum() > 20
+    assert np.all(depth["smooth"][touching] > 0.8 * depth["hard"][touching])
 
 
 def test_what_a_standing_cylinder_feels_does_not_jump() -> None:

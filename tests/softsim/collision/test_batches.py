@@ -84,10 +84,9 @@ def test_contacts_are_those_of_programs_for_each_size(mode: str, others: str, mo
     check_the_same(m, poses(m, 12), MODES[mode], monkeypatch)
 
 
-@pytest.mark.parametrize("mode", ["hard", "smooth"])
-def test_corners_that_rest_are_those_of_programs_for_each_size(mode: str, monkeypatch) -> None:
+def test_corners_that_rest_are_those_of_programs_for_each_size(monkeypatch) -> None:
     m = softsim.put_model(scene((4, PRISM, 9, PRISM), alone='contype="0"'), follow="mujoco")
-    check_the_same(m, poses(m, 50), MODES[mode], monkeypatch)
+    check_the_same(m, poses(m, 50), MODES["hard"], monkeypatch)
 
 
 @pytest.mark.slow
