@@ -138,9 +138,7 @@ def _compile(env: Env, policies: Any) -> Programs:
     return Programs(jax.jit(each(begin, None)), jax.jit(each(react, 0, 0), donate_argnums=1))
 
 
-def _states(
-    env: Env, programs: Programs, policies: Any, keys: PRNGKeyArray
-) -> Iterator[Seen]:
+def _states(env: Env, programs: Programs, policies: Any, keys: PRNGKeyArray) -> Iterator[Seen]:
     """What is seen of all episodes, (P, N) of them, from their starts until the last has ended.
 
     Of an episode that has ended the physics stand still, and what is seen means nothing.

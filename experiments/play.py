@@ -2,9 +2,9 @@
 
     python -m experiments.play --env Hopper-v5 --policies experiments/results/policies/hopper.npz
 
-A policy that was trained on one of Gymnasium's tasks takes its observations as they are; its actions,
-in (-1, 1), are scaled to Gymnasium's. Prints the
-mean return and length of some episodes; with --out, a table of them too.
+A policy that was trained on one of Gymnasium's tasks takes its observations as they are; its
+actions, in (-1, 1), are scaled to Gymnasium's. Prints the mean return and length of some episodes;
+with --out, a table of them too.
 """
 
 from collections.abc import Mapping, Sequence

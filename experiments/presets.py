@@ -106,7 +106,9 @@ PRESETS: dict[str, Preset] = {
     "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
     "hopper": Preset(FAST, hopping(iterations=500)),
     # with the hopper's noise it takes twice the steps and is not as fast in the end
-    "walker2d": Preset(FAST, hopping(iterations=700, init_std=0.2, averaging=0.95)),
+    "walker2d": Preset(
+        FAST, hopping(iterations=700, init_std=0.2, averaging=0.95, final_norm=100.0)
+    ),
     "half_cheetah": Preset(shac=legged(iterations=2000), apg=Apg(hidden=(128, 64, 32))),
     "ant": Preset(
         FAST_ANT,

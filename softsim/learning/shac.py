@@ -102,7 +102,8 @@ class Shac(Algorithm):
     @property
     def critic_optimizer(self) -> optax.GradientTransformation:
         """The critic's, which takes many steps per update."""
-        return self.optimizer(self.critic_rate, self.critic_epochs * self.critic_batches)
+        adam = self.adam(self.critic_rate, self.critic_epochs * self.critic_batches)
+        return optax.chain(optax.clip_by_global_norm(self.max_norm), adam)
 
     def limit(self, env: Environment) -> int:
         """Actions after which an episode of training is cut short."""
@@ -126,7 +127,7 @@ class Shac(Algorithm):
             policy.actor,
             critic,
             critic,
-            self.optimizer(self.actor_rate).init(learned(policy.actor)),
+            self.actor_optimizer.init(learned(policy.actor)),
             self.critic_optimizer.init(learned(critic)),
             policy.normalizer,
             eqx.tree_at(lambda s: s.steps, starts, age.astype(int)),
@@ -142,7 +143,7 @@ class Shac(Algorithm):
         env = self.practice(env, state.iteration)
         gradient, path, env_state, share = policy_gradient(self, env, state, noise)
 
-        change, actor_opt = self.optimizer(self.actor_rate).update(gradient, state.actor_opt)
+        change, actor_opt = self.actor_optimizer.update(gradient, state.actor_opt)
         targets = td_lambda(self, value_after(state, path), path)
         critic, critic_opt, critic_loss = fit(
             self, self.critic_optimizer, state.critic, state.critic_opt,

@@ -20,7 +20,7 @@ from softsim.learning.environment import Environment, check_environment
 from softsim.learning.policy import Policy
 from softsim.learning.rollouts import Score, evaluate
 
-# scores the policies of P seeds, whose arrays have a leading axis of them: returns are (P, episodes)
+# scores policies, of which every array has a leading axis: returns are (policies, episodes)
 Judge = Callable[[Policy, PRNGKeyArray], Score]
 STARTS = 2**31 - 1  # the random key of evaluations, beyond the seeds that one would choose
 
@@ -138,10 +138,10 @@ def train(
         evaluate_every: the policy is evaluated after this many updates.
         episodes: an evaluation runs this many episodes per seed, from the same starts always.
         judge: who evaluates: a function of the policies (one `Policy`, whose arrays have a leading
-            axis of seeds) and as many keys as episodes, that returns a `Score` of (seeds, episodes).
-            Default: `evaluate` on `env`. Where `env` is only a quick stand-in for what counts, say
-            here what counts, such as `envs.mujoco_c.Judge(published)`: the returns reported and the
-            best policy are by it.
+            axis of seeds) and a key per episode, that returns a `Score` of (seeds, episodes). The
+            returns reported and the best policy are by it. Default: `evaluate` on `env`. Where
+            `env` is a quick stand-in for what counts, name that here, as in
+            `envs.mujoco_c.Judge(published)`.
         checkpoint: a file for all that is needed to continue. It is written after every evaluation,
             when the next report is asked for, and when training is interrupted or the loop over the
             reports is left.

@@ -87,9 +87,7 @@ BODIES = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")
 BARE = {"ant": ("observe_contacts", BODIES[3:]), "humanoid": ("observe_bodies", BODIES)}
 
 
-@pytest.mark.parametrize(
-    ("name", "bare"), [*((n, False) for n in IDS), *((n, True) for n in BARE)]
-)
+@pytest.mark.parametrize(("name", "bare"), [*((n, False) for n in IDS), *((n, True) for n in BARE)])
 def test_sizes_and_start(name: str, bare: bool) -> None:
     ours, parts = BARE[name] if bare else ("", ())
     env = envs.make(name, **({ours: False} if bare else {}))

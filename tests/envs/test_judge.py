@@ -52,7 +52,8 @@ def test_what_counts_is_the_model_of_the_judge() -> None:
     heavy = dataclasses.replace(env, mj_model=env.load())
     heavy.mj_model.opt.gravity[2] *= 3
     policy = jax.tree.map(
-        lambda x: x[None] if eqx.is_array(x) else x, learning.new_policy(3, 1, (), key=jax.random.key(0))
+        lambda x: x[None] if eqx.is_array(x) else x,
+        learning.new_policy(3, 1, (), key=jax.random.key(0)),
     )
     keys = jax.random.split(jax.random.key(1), 2)
     ours, theirs = (Judge(e)(policy, keys).returns for e in (env, heavy))

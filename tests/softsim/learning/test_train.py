@@ -126,7 +126,10 @@ def test_a_judge_decides_what_is_reported_and_which_policy_is_best(tmp_path: Pat
     np.testing.assert_array_equal(weight(worst), weight(first))
     np.testing.assert_array_equal(weight(best), weight(last))
     assert next(train(judge=Favourite(), resume=True)).iteration == 4
-    for other, message in ((Favourite("second"), r"judge.name first \(now second\)"), (None, "judge")):
+    for other, message in (
+        (Favourite("second"), r"judge.name first \(now second\)"),
+        (None, "judge"),
+    ):
         with pytest.raises(ValueError, match=f"made with another {message}"):
             train(judge=other, resume=True)
 
