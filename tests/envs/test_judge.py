@@ -51,10 +51,8 @@ def test_what_counts_is_the_model_of_the_judge() -> None:
     env = envs.make("pendulum", episode_length=20)
     heavy = dataclasses.replace(env, mj_model=env.load())
     heavy.mj_model.opt.gravity[2] *= 3
-    policy = jax.tree.map(
-        lambda x: x[None] if eqx.is_array(x) else x,
-        learning.new_policy(3, 1, (), key=jax.random.key(0)),
-    )
+    new = lambda key: learning.new_policy(3, 1, (), key=key)
+    policy = eqx.filter_vmap(new)(jax.random.split(jax.random.key(0), 1))
     keys = jax.random.split(jax.random.key(1), 2)
     ours, theirs = (Judge(e)(policy, keys).returns for e in (env, heavy))
     assert (np.abs(ours - theirs) > 0.1).all()

@@ -142,7 +142,7 @@ def test_every_environment_has_a_preset_that_fits_it() -> None:
 def test_what_counts_are_the_published_physics(
     faster: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the curve, for which policy is best, and in the end; where there are others, only there."""
+    """For the curve, for which policy is best, and in the end, where training is on others."""
     preset = presets.Preset({"episode_length": 4, **faster})
     monkeypatch.setitem(presets.PRESETS, "pendulum", preset)
     args = train.parse(["--env", "pendulum", "--out", str(tmp_path), "--seeds", "2", *SMALL])

@@ -100,7 +100,7 @@ def test_stopped_and_resumed_is_bitwise_the_same(
 
 
 class Favourite:
-    """It likes the policies of seed 1 better from evaluation to evaluation, those of seed 0 less."""
+    """It likes the second seed's policies more from evaluation to evaluation, the first's less."""
 
     def __init__(self, name: str = "first") -> None:
         self.name, self.times = name, 0
