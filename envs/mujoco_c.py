@@ -82,13 +82,13 @@ class Judge:
             policies: one `learning.Policy` whose arrays have a leading axis of P.
             keys: (N,) random keys.
         """
-        total, length, alive = 0.0, 0, True
-        programs = self._programs(policies)
-        for seen in _states(self.env, programs, policies, keys):
-            # what has ended may not be finite any more; the first state has no reward
-            total = total + np.where(alive, seen.reward.astype(float), 0.0)
-            length, alive = length + alive, alive & (seen.done == 0)
-        return Score(total, length - 1)
+        _, *states = _states(self.env, self._programs(policies), policies, keys)
+        reward, done = (np.stack([getattr(s, name) for s in states]) for name in ("reward", "done"))
+        length = 1 + np.argmax(done > 0, axis=0)
+        # a sum of those it has: what follows an end may not be finite
+        lasting = np.arange(len(states))[:, None, None] < length
+        returns = np.where(lasting, reward.astype(float), 0.0).sum(axis=0)
+        return Score(jax.numpy.asarray(returns), jax.numpy.asarray(length))
 
     @cached_property
     def _compiled(self) -> dict[Any, Programs]:

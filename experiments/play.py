@@ -49,6 +49,7 @@ def play(
         seen = task.observation_space.shape
         if seen != expected:
             raise ValueError(f"--env {env}: observes {seen}, the policy expects {expected}")
+        assert isinstance(task.action_space, gymnasium.spaces.Box)
         low, high = task.action_space.low, task.action_space.high
         act = jax.jit(lambda obs: (low + high) / 2 + (high - low) / 2 * policy(obs))
         for seed in seeds:
