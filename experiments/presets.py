@@ -107,7 +107,8 @@ PRESETS: dict[str, Preset] = {
     "hopper": Preset(FAST, hopping(iterations=500)),
     # with the hopper's noise it takes twice the steps and is not as fast in the end
     "walker2d": Preset(
-        FAST, hopping(iterations=700, init_std=0.2, averaging=0.95, final_norm=100.0)
+        FAST,
+        hopping(iterations=600, init_std=0.2, averaging=0.95, outlier=10.0, final_norm=30.0),
     ),
     "half_cheetah": Preset(shac=legged(iterations=2000), apg=Apg(hidden=(128, 64, 32))),
     "ant": Preset(
