@@ -61,7 +61,7 @@ class Shac(Algorithm):
     """Share of the target critic that an update keeps; 0 to 1."""
     averaging: float = 0.0
     """What is evaluated and kept is a running average of the policy's weights, of which an update
-    keeps this share; from 0, which is the policy itself, to below 1."""
+    keeps this share, and less at first; from 0, which is the policy itself, to below 1."""
     outlier: float | None = None
     """The derivative by an action that is longer than this many medians of all, above 0, is
     shortened to that: contact makes a few very long. But so do failures that can be avoided. None:
@@ -104,6 +104,11 @@ class Shac(Algorithm):
         """The critic's, which takes many steps per update."""
         adam = self.adam(self.critic_rate, self.critic_epochs * self.critic_batches)
         return optax.chain(optax.clip_by_global_norm(self.max_norm), adam)
+
+    def kept(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        """Share of the average that this update keeps: of n policies so far at most the latest
+        tenth counts, not those that knew nothing."""
+        return jnp.minimum(self.averaging, iteration / (iteration + 10))
 
     def limit(self, env: Environment) -> int:
         """Actions after which an episode of training is cut short."""
@@ -159,7 +164,7 @@ class Shac(Algorithm):
         }
         following = TrainState(
             actor,
-            blend(self.averaging, state.average, actor),
+            blend(self.kept(state.iteration), state.average, actor),
             critic,
             blend(self.target_keep, state.target, critic),
             actor_opt,
@@ -195,7 +200,7 @@ class TrainState(eqx.Module):
 Networks = TypeVar("Networks", Actor, Critic)
 
 
-def blend(keep: float, old: Networks, new: Networks) -> Networks:
+def blend(keep: float | Float[Array, ""], old: Networks, new: Networks) -> Networks:
     """Weights of which `keep` is the old ones' share."""
     return jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, old, new)
 
