@@ -118,7 +118,16 @@ PRESETS: dict[str, Preset] = {
     ),
     "humanoid": Preset(
         FAST_HUMANOID,
-        hopping(iterations=2000, horizon=32, discount=0.99, init_std=0.25, averaging=0.95),
+        hopping(
+            iterations=1000,
+            horizon=32,
+            hidden=(128, 64, 32),
+            discount=0.99,
+            init_std=0.25,
+            averaging=0.99,
+            outlier=10.0,
+            final_norm=30.0,
+        ),
         Apg(hidden=(256, 128)),
     ),
     "barkour": untried({}, (128, 64, 32)),
