@@ -85,12 +85,6 @@ def throw(reach: float) -> Preset:
     return Preset(shac=Shac(**common), apg=Apg(**common))
 
 
-def untried(env: Mapping[str, Any], hidden: tuple[int, ...]) -> Preset:
-    """Locomotion that nobody has trained yet: guesses."""
-    common: dict[str, Any] = {"iterations": 1500, "hidden": hidden}
-    return Preset(env, Shac(**common), Apg(**common))
-
-
 PRESETS: dict[str, Preset] = {
     "pendulum": Preset(shac=Shac(iterations=200), apg=Apg(horizon=200, truncate=50)),
     "cartpole": Preset(
@@ -130,7 +124,11 @@ PRESETS: dict[str, Preset] = {
         ),
         Apg(hidden=(256, 128)),
     ),
-    "barkour": untried({}, (128, 64, 32)),
+    # nobody has trained it yet: guesses
+    "barkour": Preset(
+        shac=Shac(iterations=1500, hidden=(128, 64, 32)),
+        apg=Apg(iterations=1500, hidden=(128, 64, 32)),
+    ),
 }
 
 
