@@ -106,8 +106,8 @@ class Shac(Algorithm):
         return optax.chain(optax.clip_by_global_norm(self.max_norm), adam)
 
     def kept(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
-        """Share of the average that this update keeps: of n policies so far at most the latest
-        tenth counts, not those that knew nothing."""
+        """Share of the average that an update keeps. It looks back over a tenth of all updates so
+        far at most: what came before knew nothing."""
         return jnp.minimum(self.averaging, iteration / (iteration + 10))
 
     def limit(self, env: Environment) -> int:

@@ -166,6 +166,13 @@ def test_gradients_are_shortened_less_and_less(
     np.testing.assert_allclose(jax.lax.scan(step, start, None, length=4)[1], lengths, rtol=1e-5)
 
 
+def test_the_average_forgets_the_policies_that_knew_nothing() -> None:
+    """Of n so far the latest tenth counts, until `averaging` is reached; at 0 the policy itself."""
+    n = jnp.array([0, 10, 90, 1000])
+    np.testing.assert_allclose(learning.Shac(averaging=0.9).kept(n), [0.0, 0.5, 0.9, 0.9])
+    np.testing.assert_array_equal(learning.Shac().kept(n), 0.0)
+
+
 def test_normalizer_merges_batches() -> None:
     x = rng.normal(3.0, 2.0, size=(3, 50, 4)) * [1, 1, 1, 0]
     merged = Normalizer(4)
