@@ -98,7 +98,7 @@ PRESETS: dict[str, Preset] = {
         apg=Apg(softness=NEAR),
     ),
     "finger_turn": Preset(shac=Shac(softness=FAR), apg=Apg(softness=FAR)),
-    "hopper": Preset(FAST, hopping(iterations=500)),
+    "hopper": Preset(FAST, hopping(iterations=500, averaging=0.98)),
     # with the hopper's noise it takes twice the steps and is not as fast in the end
     "walker2d": Preset(
         FAST,
