@@ -1,6 +1,7 @@
 """What an environment is: a state, how it starts, how it steps."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import equinox as eqx
@@ -117,6 +118,7 @@ class Env:
         randomize: dict[str, Draw] | None = None,
         options: dict[str, Any] | None = None,
         geoms: dict[str, Any] | None = None,
+        touching: Sequence[str] | None = None,
         **fields: Any,
     ) -> Self:
         """Build the environment, and check once what the functions of the task return.
@@ -129,6 +131,8 @@ class Env:
                 `integrator="implicitfast"`, in place of those of the file.
             geoms: attributes of every `<geom>`, such as `solref=(0.03, 2.0)`, in place of those of
                 the file.
+            touching: names of the geoms that keep their contacts, such as the floor and the feet;
+                all others touch nothing. Default: all keep them.
             fields: any attribute of the class, such as `frame_skip` or a weight of the reward.
 
         Raises:
@@ -152,6 +156,8 @@ class Env:
             _set_option(mj_model, name, value)
         for name, value in (geoms or {}).items():
             _set_geoms(mj_model, name, value)
+        if touching is not None:
+            _leave_touching(mj_model, touching)
         model = softsim.put_model(mj_model)
         env = cls(
             mj_model=mj_model,
@@ -356,6 +362,16 @@ def _set_option(mj_model: mujoco.MjModel, name: str, value: Any) -> None:
             raise ValueError(f"options: {name} {value!r}, expected one of {names}")
         value = getattr(enum, prefix + value.upper())
     setattr(mj_model.opt, name, np.asarray(value) if np.ndim(value) else value)
+
+
+def _leave_touching(mj_model: mujoco.MjModel, names: Sequence[str]) -> None:
+    """Take the contacts of all other geoms away."""
+    known = [mj_model.geom(i).name for i in range(mj_model.ngeom)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"touching: no geom {name!r}; there is {known}")
+    others = [i for i, name in enumerate(known) if name not in names]
+    mj_model.geom_contype[others] = mj_model.geom_conaffinity[others] = 0
 
 
 def _set_geoms(mj_model: mujoco.MjModel, name: str, value: Any) -> None:

@@ -2,8 +2,9 @@
 
     python -m experiments.play --env Hopper-v5 --policies experiments/results/policies/hopper.npz
 
-A policy that was trained on one of Gymnasium's tasks takes its observations as they are. Prints the
-mean return and length of some episodes; with --out, a table of them too.
+A policy that was trained on one of Gymnasium's tasks takes its observations as they are; its
+actions, in (-1, 1), are scaled to Gymnasium's. Prints the mean return and length of some episodes;
+with --out, a table of them too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,13 +43,15 @@ def play(
     env: str, policy: learning.Policy, seeds: Sequence[int], **options: bool
 ) -> Float[np.ndarray, "N 2"]:
     """Return and length of an episode from every seed, by the most likely actions."""
-    act = jax.jit(policy)
     expected = (policy.observation_size,)
     results = []
     with gymnasium.make(env, **options) as task:
         seen = task.observation_space.shape
         if seen != expected:
             raise ValueError(f"--env {env}: observes {seen}, the policy expects {expected}")
+        assert isinstance(task.action_space, gymnasium.spaces.Box)
+        low, high = task.action_space.low, task.action_space.high
+        act = jax.jit(lambda obs: (low + high) / 2 + (high - low) / 2 * policy(obs))
         for seed in seeds:
             obs, _ = task.reset(seed=seed)
             total, length, done = 0.0, 0, False

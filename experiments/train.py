@@ -9,8 +9,10 @@
 What is not given comes from experiments/presets.py. Writes progress.csv (every update), returns.csv
 (every evaluation and seed), a checkpoint, the policies, curve.png and metrics.json; stopped at any
 time, or by `--budget 1h`, it continues with --resume and ends with the same result. The policies
-kept are those of the best evaluations. At the end they are read back and scored from other starts
-in softsim and in MuJoCo C, and an episode is drawn, as a strip and moving, where MuJoCo can render.
+kept are those of the best evaluations (policy_SEED.npz) and the last (last_SEED.npz). Where a task
+trains on faster physics than those it is published with, evaluations are on the published ones, in
+MuJoCo C. At the end the best are read back and scored from other starts in softsim and in MuJoCo C,
+and an episode is drawn, as a strip and moving, where MuJoCo can render.
 """
 
 import math
@@ -30,7 +32,7 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 
 import envs
 import softsim
-from envs.mujoco_c import run_episodes
+from envs.mujoco_c import Judge, run_episodes
 from experiments import cli, presets
 from experiments.curves import RETURNS, Log, draw_curve
 from softsim import learning
@@ -119,7 +121,15 @@ def start(args: Args) -> tuple[envs.Env, Any]:
     env = envs.make(args.env, **presets.find(args.env).env)
     often: Any = {"evaluate_every": args.eval_every, "episodes": args.eval_envs}
     kept: Any = {"checkpoint": out / CHECKPOINT, "resume": args.resume}
-    return env, learning.train(env, args.algorithm, args.all_seeds, **often, **kept)
+    counts = published(args)
+    judge = None if counts is None else Judge(counts)
+    return env, learning.train(env, args.algorithm, args.all_seeds, judge=judge, **often, **kept)
+
+
+def published(args: Args) -> envs.Env | None:
+    """The task on its published physics; None if it trains on these."""
+    plain = presets.find(args.env).published()
+    return None if plain is None else envs.make(args.env, **plain)
 
 
 def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report, Log]:
@@ -132,8 +142,9 @@ def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report
             for report in reports:
                 log.add(report, seeds)
                 if report.evaluated:
-                    for seed, policy in zip(seeds, report.best):
-                        policy.save(out / f"policy_{seed}.npz")
+                    for seed, best, last in zip(seeds, report.best, report.policy):
+                        best.save(out / f"policy_{seed}.npz")
+                        last.save(out / f"last_{seed}.npz")
                 status = f"return {report.returns.mean():.4g}, {log.speed:,.0f} steps/s"
                 bar.update(task, completed=report.iteration, status=status)
                 if report.iteration < total and time.monotonic() > end:
@@ -151,22 +162,23 @@ def run(args: Args, reports: Any, seeds: Sequence[int]) -> tuple[learning.Report
 
 
 def check(args: Args, env: envs.Env) -> dict[str, list[float]]:
-    """Mean returns of the saved policy of every seed, from the same starts, in both engines.
+    """Mean returns of the saved policy of every seed, from the same starts, by where they played.
 
     The environment may train on faster physics than the published task has; the last score is on
     the published one.
     """
     keys = jax.random.split(jax.random.key(STARTS), args.check_episodes)
-    policies = [learning.load_policy(args.folder / f"policy_{s}.npz") for s in args.all_seeds]
-    in_c = lambda env: [
-        float(np.mean([e.reward.sum() for e in run_episodes(env, policy, keys)]))
-        for policy in policies
-    ]
-    scored = eqx.filter_jit(lambda policy: learning.evaluate(env, policy, keys).returns.mean())
-    scores = {"softsim": [float(scored(policy)) for policy in policies], "mujoco_c": in_c(env)}
-    plain = presets.find(args.env).published()
-    published = scores["mujoco_c"] if plain is None else in_c(envs.make(args.env, **plain))
-    return scores | {"mujoco_c_published": published}
+    files = [args.folder / f"policy_{s}.npz" for s in args.all_seeds]
+    policies = [eqx.partition(learning.load_policy(file), eqx.is_array) for file in files]
+    stacked = jax.tree.map(lambda *x: jax.numpy.stack(x), *(arrays for arrays, _ in policies))
+    together = eqx.combine(stacked, policies[0][1])
+    mean = lambda score: np.mean(score.returns, axis=1).tolist()
+    each = eqx.filter_vmap(lambda policy: learning.evaluate(env, policy, keys))
+    scores = {"softsim": mean(eqx.filter_jit(each)(together))}
+    for name, task in (("mujoco_c", env), ("mujoco_c_published", published(args))):
+        if task is not None:
+            scores[name] = mean(Judge(task)(together, keys))
+    return scores
 
 
 def picture(args: Args, env: envs.Env, best: int) -> str:
@@ -216,7 +228,8 @@ def train_and_check(args: Args) -> None:
     ]
     cli.print_table(f"Mean return of {args.check_episodes} episodes from the same starts", rows)
     print(picture(args, env, seeds[int(np.argmax(report.best_return))]))
-    print(f"Written to {out}: progress.csv, returns.csv, curve.png, metrics.json, policy_SEED.npz")
+    tables = "progress.csv, returns.csv, curve.png, metrics.json"
+    print(f"Written to {out}: {tables}, policy_SEED.npz, last_SEED.npz")
 
 
 def command() -> None:

@@ -9,7 +9,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from softsim.learning.checks import POSITIVE, Rule, check, whole
+from softsim.learning.checks import POSITIVE, Rule, check, optional, whole
 from softsim.learning.environment import Environment, episode_limit
 from softsim.learning.softness import Softness
 
@@ -35,6 +35,10 @@ class Algorithm(ABC):
     """Learning rate of the policy's Adam at the start, above 0; it falls linearly to 1 % of it."""
     max_norm: float = 1.0
     """A gradient that is longer is shortened to this length; above 0."""
+    final_norm: float | None = None
+    """The policy's is shortened to max_norm at first and to this length, above 0, at the end; in
+    between it grows geometrically. Short, every update is worth the same, and learning is quick;
+    long, the few that saw a fall are worth what it costs. None: it stays."""
     init_std: float = 0.37
     """Deviation of actions before tanh, at first; above 0."""
     softness: Softness = field(default_factory=Softness)
@@ -47,6 +51,7 @@ class Algorithm(ABC):
     def __post_init__(self) -> None:
         counts = dict.fromkeys(("iterations", "num_envs", "horizon"), whole(1))
         reals = dict.fromkeys(("actor_rate", "max_norm", "init_std"), POSITIVE)
+        reals |= {"final_norm": optional(POSITIVE)}
         soft = Rule(lambda x: isinstance(x, Softness), "a softsim.learning.Softness")
         check(
             f"{type(self).__name__}.",
@@ -93,16 +98,25 @@ class Algorithm(ABC):
         shape = (self.horizon, self.num_envs, env.action_size)
         return key, other, jax.random.normal(for_noise, shape)
 
-    def optimizer(self, rate: float, per_update: int = 1) -> optax.GradientTransformation:
-        """Adam with clipped gradients and a rate that falls linearly to 1 %.
+    @property
+    def actor_optimizer(self) -> optax.GradientTransformation:
+        """The policy's: gradients may grow from max_norm to final_norm."""
+        if self.final_norm is None:
+            return optax.chain(optax.clip_by_global_norm(self.max_norm), self.adam(self.actor_rate))
+        growth = self.final_norm / self.max_norm
+        norm = optax.exponential_decay(self.max_norm, self.iterations, growth)
+        clip = optax.inject_hyperparams(optax.clip_by_global_norm)(norm)
+        return optax.chain(clip, self.adam(self.actor_rate))
+
+    def adam(self, rate: float, per_update: int = 1) -> optax.GradientTransformation:
+        """Adam with a rate that falls linearly to 1 %.
 
         Args:
             rate: at the start.
             per_update: an update takes this many steps of it.
         """
         falling = optax.linear_schedule(rate, 0.01 * rate, self.iterations * per_update)
-        clip = optax.clip_by_global_norm(self.max_norm)
-        return optax.chain(clip, optax.adam(falling, 0.7, 0.95))
+        return optax.adam(falling, 0.7, 0.95)
 
     @abstractmethod
     def init(self, env: Environment, key: PRNGKeyArray) -> Any:

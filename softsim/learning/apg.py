@@ -46,7 +46,7 @@ class Apg(Algorithm):
             env.observation_size, env.action_size, self.hidden, self.init_std, key=for_actor
         )
         learned = eqx.filter(policy.actor, eqx.is_inexact_array)
-        opt_state = self.optimizer(self.actor_rate).init(learned)
+        opt_state = self.actor_optimizer.init(learned)
         starts = self._starts(self.practice(env, 0), for_envs)
         zero = jnp.zeros((), int)
         return TrainState(policy.actor, opt_state, policy.normalizer, starts, key, zero)
@@ -64,7 +64,7 @@ class Apg(Algorithm):
             return -jnp.mean(first_episode(path)), path
 
         (value, path), gradient = eqx.filter_value_and_grad(loss, has_aux=True)(state.actor)
-        change, opt_state = self.optimizer(self.actor_rate).update(gradient, state.actor_opt)
+        change, opt_state = self.actor_optimizer.update(gradient, state.actor_opt)
         metrics = {
             "reward": path.reward.mean(),
             "return": -value,

@@ -28,15 +28,22 @@ def describe(env: Any, settings: dict[str, Any]) -> dict[str, str]:
         "softsim": metadata.version("softsim"),
         "dtype": jnp.result_type(float).name,
         "environment": type(env).__name__,
+        **attributes("env", env),
     }
-    for name, value in getattr(env, "__dict__", {}).items():
+    return about | {name: str(value) for name, value in settings.items()}
+
+
+def attributes(prefix: str, thing: Any) -> dict[str, str]:
+    """What an environment, or a judge of policies, holds: numbers and names, arrays as a hash."""
+    about = {}
+    for name, value in getattr(thing, "__dict__", {}).items():
         arrays = jax.tree.leaves(eqx.filter(value, eqx.is_inexact_array))
         if arrays:
             digest = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in arrays))
-            about[f"env.{name}"] = digest.hexdigest()[:12]
+            about[f"{prefix}.{name}"] = digest.hexdigest()[:12]
         elif isinstance(value, int | float | str | None):
-            about[f"env.{name}"] = str(value)
-    return about | {name: str(value) for name, value in settings.items()}
+            about[f"{prefix}.{name}"] = str(value)
+    return about
 
 
 def save(path: Path, about: dict[str, str], progress: dict[str, Any], tree: Any) -> None:

@@ -61,7 +61,7 @@ class Shac(Algorithm):
     """Share of the target critic that an update keeps; 0 to 1."""
     averaging: float = 0.0
     """What is evaluated and kept is a running average of the policy's weights, of which an update
-    keeps this share; from 0, which is the policy itself, to below 1."""
+    keeps this share, and less at first; from 0, which is the policy itself, to below 1."""
     outlier: float | None = None
     """The derivative by an action that is longer than this many medians of all, above 0, is
     shortened to that: contact makes a few very long. But so do failures that can be avoided. None:
@@ -102,7 +102,13 @@ class Shac(Algorithm):
     @property
     def critic_optimizer(self) -> optax.GradientTransformation:
         """The critic's, which takes many steps per update."""
-        return self.optimizer(self.critic_rate, self.critic_epochs * self.critic_batches)
+        adam = self.adam(self.critic_rate, self.critic_epochs * self.critic_batches)
+        return optax.chain(optax.clip_by_global_norm(self.max_norm), adam)
+
+    def kept(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        """Share of the average that an update keeps. It looks back over a tenth of all updates so
+        far at most: what came before knew nothing."""
+        return jnp.minimum(self.averaging, iteration / (iteration + 10))
 
     def limit(self, env: Environment) -> int:
         """Actions after which an episode of training is cut short."""
@@ -126,7 +132,7 @@ class Shac(Algorithm):
             policy.actor,
             critic,
             critic,
-            self.optimizer(self.actor_rate).init(learned(policy.actor)),
+            self.actor_optimizer.init(learned(policy.actor)),
             self.critic_optimizer.init(learned(critic)),
             policy.normalizer,
             eqx.tree_at(lambda s: s.steps, starts, age.astype(int)),
@@ -142,7 +148,7 @@ class Shac(Algorithm):
         env = self.practice(env, state.iteration)
         gradient, path, env_state, share = policy_gradient(self, env, state, noise)
 
-        change, actor_opt = self.optimizer(self.actor_rate).update(gradient, state.actor_opt)
+        change, actor_opt = self.actor_optimizer.update(gradient, state.actor_opt)
         targets = td_lambda(self, value_after(state, path), path)
         critic, critic_opt, critic_loss = fit(
             self, self.critic_optimizer, state.critic, state.critic_opt,
@@ -158,7 +164,7 @@ class Shac(Algorithm):
         }
         following = TrainState(
             actor,
-            blend(self.averaging, state.average, actor),
+            blend(self.kept(state.iteration), state.average, actor),
             critic,
             blend(self.target_keep, state.target, critic),
             actor_opt,
@@ -194,7 +200,7 @@ class TrainState(eqx.Module):
 Networks = TypeVar("Networks", Actor, Critic)
 
 
-def blend(keep: float, old: Networks, new: Networks) -> Networks:
+def blend(keep: float | Float[Array, ""], old: Networks, new: Networks) -> Networks:
     """Weights of which `keep` is the old ones' share."""
     return jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, old, new)
 

@@ -1,15 +1,16 @@
 """The training loop: reports, evaluations, checkpoints, resuming, and a guard against NaN."""
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from softsim.learning import checkpoint as files
 from softsim.learning.algorithm import Algorithm
@@ -17,8 +18,10 @@ from softsim.learning.checks import check, whole
 from softsim.learning.diagnosis import diagnose, entry
 from softsim.learning.environment import Environment, check_environment
 from softsim.learning.policy import Policy
-from softsim.learning.rollouts import evaluate
+from softsim.learning.rollouts import Score, evaluate
 
+# scores policies, of which every array has a leading axis: returns are (policies, episodes)
+Judge = Callable[[Policy, PRNGKeyArray], Score]
 STARTS = 2**31 - 1  # the random key of evaluations, beyond the seeds that one would choose
 
 
@@ -96,6 +99,7 @@ def train(
     *,
     evaluate_every: int = 20,
     episodes: int = 16,
+    judge: Judge | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> Generator[Report, None, None]:
@@ -133,6 +137,11 @@ def train(
         seed: the random seed, or several: these train together, as one batch.
         evaluate_every: the policy is evaluated after this many updates.
         episodes: an evaluation runs this many episodes per seed, from the same starts always.
+        judge: who evaluates: a function of the policies (one `Policy`, whose arrays have a leading
+            axis of seeds) and a key per episode, that returns a `Score` of (seeds, episodes). The
+            returns reported and the best policy are by it. Default: `evaluate` on `env`. Where
+            `env` is a quick stand-in for what counts, name that here, as in
+            `envs.mujoco_c.Judge(published)`.
         checkpoint: a file for all that is needed to continue. It is written after every evaluation,
             when the next report is asked for, and when training is interrupted or the loop over the
             reports is left.
@@ -153,7 +162,7 @@ def train(
     algorithm.practice(env, 0)  # refuses what the environment cannot do
     seeds = (seed,) if isinstance(seed, int | np.integer) else tuple(seed)
     path = None if checkpoint is None else Path(checkpoint)
-    run = _Run(env, algorithm, seeds, not np.ndim(seed), evaluate_every, episodes, path)
+    run = _Run(env, algorithm, seeds, not np.ndim(seed), evaluate_every, episodes, path, judge)
     if path is None and resume:
         raise ValueError("resume: there is no checkpoint to continue; name its file in checkpoint")
     if path is not None and path.exists() and not resume:
@@ -175,6 +184,7 @@ class _Run:
     evaluate_every: int
     episodes: int
     path: Path | None
+    judge: Judge | None = None
     iteration: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -201,11 +211,13 @@ class _Run:
         score = lambda arrays, *x: evaluate(eqx.combine(arrays, rest), *x)
         each = eqx.if_array(0)
         self._update = eqx.filter_jit(eqx.filter_vmap(update, in_axes=(None, each)))
-        self._evaluate = eqx.filter_jit(eqx.filter_vmap(score, in_axes=(None, each, None)))
+        scored = eqx.filter_jit(eqx.filter_vmap(score, in_axes=(None, each, None)))
+        self._evaluate = self.judge or partial(scored, self.arrays)
         self.about = files.describe(
             self.env,
             {"algorithm": type(self.algorithm).__name__, "seed": self.seeds}
             | {name: getattr(self, name) for name in ("evaluate_every", "episodes")}
+            | files.attributes("judge", self.judge)
             | vars(self.algorithm),
         )
         self._first = eqx.filter_jit(self._start)
@@ -271,7 +283,7 @@ class _Run:
         if not self._due() or self.evaluated == self.iteration:
             return
         keys = jax.random.split(jax.random.key(STARTS), self.episodes)
-        score = self._evaluate(self.arrays, state.policy, keys)
+        score = self._evaluate(state.policy, keys)
         self.returns, self.lengths = np.asarray(score.returns), np.asarray(score.length)
         self.best, self.best_return = better(
             (state.policy, self.returns.mean(axis=1)), (self.best, self.best_return)

@@ -26,6 +26,7 @@ def test_unknown_name_lists_what_there_is() -> None:
         ({"options": {"integrator": "eulr"}}, "integrator 'eulr', expected one of .*euler"),
         ({"geoms": {"solreff": 0.1}}, "no attribute 'solreff'; there is .*'solref'"),
         ({"geoms": {"solref": 0.1}}, r"geoms: solref 0.1, expected shape \(2,\)"),
+        ({"touching": ("foot",)}, r"touching: no geom 'foot'; there is \["),
         ({"randomize": {"body_mas": envs.scale(1, 2)}}, "'body_mas' is no float leaf"),
         ({"randomize": {"opt.iterations": envs.scale(1, 2)}}, "no float leaf"),
     ],

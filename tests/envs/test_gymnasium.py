@@ -83,10 +83,15 @@ def test_observation_and_reward_are_those_of_gymnasium(name: str) -> None:
             np.testing.assert_allclose(ours.obs[i], fresh, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", IDS)
-def test_sizes_and_start(name: str) -> None:
-    env = envs.make(name)
-    theirs = gymnasium.make(IDS[name])
+BODIES = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")
+BARE = {"ant": ("observe_contacts", BODIES[3:]), "humanoid": ("observe_bodies", BODIES)}
+
+
+@pytest.mark.parametrize(("name", "bare"), [*((n, False) for n in IDS), *((n, True) for n in BARE)])
+def test_sizes_and_start(name: str, bare: bool) -> None:
+    ours, parts = BARE[name] if bare else ("", ())
+    env = envs.make(name, **({ours: False} if bare else {}))
+    theirs = gymnasium.make(IDS[name], **{f"include_{p}_in_observation": False for p in parts})
     assert env.observation_size == theirs.observation_space.shape[0]
     assert env.action_size == theirs.action_space.shape[0]
     np.testing.assert_allclose(env.dt, theirs.unwrapped.dt)

@@ -7,6 +7,7 @@ import pytest
 from experiments import play
 from softsim import learning
 
+BODIES = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")
 POLICIES = Path(play.__file__).parent / "results" / "policies"
 
 
@@ -17,6 +18,7 @@ POLICIES = Path(play.__file__).parent / "results" / "policies"
         ("walker2d", "Walker2d-v5", 3500.0, {}),
         ("half_cheetah", "HalfCheetah-v5", 6000.0, {}),
         ("ant", "Ant-v5", 4000.0, {"include_cfrc_ext_in_observation": False}),
+        ("humanoid", "Humanoid-v5", 5000.0, {f"include_{b}_in_observation": False for b in BODIES}),
     ],
 )
 def test_a_stored_policy_runs_in_mujoco_c(

@@ -131,10 +131,38 @@ def test_every_environment_has_a_preset_that_fits_it() -> None:
     assert set(presets.PRESETS) == set(envs.names())
     for name, preset in presets.PRESETS.items():
         known = [f.name for f in fields(registry.ENVS[name])]
-        assert set(preset.env) <= {"options", "geoms", *known}
+        assert set(preset.env) <= {"options", "geoms", "touching", *known}
         assert presets.find(name) is preset
     assert presets.PRESETS["pendulum"].published() is None
     assert presets.PRESETS["ant"].published() == {"observe_contacts": False}
+    assert presets.PRESETS["humanoid"].published() == {"observe_bodies": False}
+
+
+@pytest.mark.parametrize("faster", [{}, {"options": {"timestep": 0.05}, "frame_skip": 1}])
+def test_what_counts_are_the_published_physics(
+    faster: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the curve, for which policy is best, and in the end, where training is on others."""
+    preset = presets.Preset({"episode_length": 4, **faster})
+    monkeypatch.setitem(presets.PRESETS, "pendulum", preset)
+    args = train.parse(["--env", "pendulum", "--out", str(tmp_path), "--seeds", "2", *SMALL])
+    asked = {}
+    monkeypatch.setattr(learning, "train", lambda *_, **named: asked.update(named))
+    env, _ = train.start(args)
+    judge = asked["judge"]
+    assert env.mj_model.opt.timestep == (0.05 if faster else 0.025)
+    for seed in args.all_seeds:
+        policy = learning.new_policy(3, 1, (), key=jax.random.key(seed))
+        policy.save(tmp_path / f"policy_{seed}.npz")
+    scores = train.check(args, env)
+    assert all(len(x) == 2 for x in scores.values())
+    np.testing.assert_allclose(scores["softsim"], scores["mujoco_c"], rtol=1e-6)
+    if not faster:
+        assert judge is None and set(scores) == {"softsim", "mujoco_c"}
+        return
+    assert judge.env.mj_model.opt.timestep == 0.025 and judge.env.frame_skip == 2
+    assert set(scores) == {"softsim", "mujoco_c", "mujoco_c_published"}
+    assert not np.isclose(scores["mujoco_c"], scores["mujoco_c_published"], rtol=1e-4).any()
 
 
 def report(iteration: int, every: int = 2) -> learning.Report:
@@ -221,10 +249,9 @@ def test_a_task_of_ones_own_trains_with_the_defaults(
     last, _ = train.run(args, reports, args.all_seeds)
     out = Path("runs/train/tasks_to_train.Mine-apg")
     assert len(read_csv(out / "progress.csv")) == 1 and len(read_csv(out / "returns.csv")) == 2
-    policy = learning.load_policy(out / "policy_0.npz")
-    best = last.best[0]
-    for a, b in zip(jax.tree.leaves(policy), jax.tree.leaves(best), strict=True):
-        np.testing.assert_array_equal(a, b)
+    policy, newest = (learning.load_policy(out / f"{name}_0.npz") for name in ("policy", "last"))
+    same = jax.tree.map(np.array_equal, (policy, newest), (last.best[0], last.policy[0]))
+    assert all(jax.tree.leaves(same))
     with pytest.raises(ValueError, match=r"Still has no actions"):
         train.start(train.parse(["--env", "tasks_to_train:Still"]))
     with pytest.raises(ValueError, match=r"no class in tasks_to_train .*there is Point, Mine"):
@@ -252,7 +279,7 @@ def test_whole_command(
     train.main(train.parse(command))
     printed = capsys.readouterr().out
     files = {"checkpoint.eqx", "policy_0.npz", "policy_1.npz", "progress.csv", "returns.csv"}
-    files |= {"curve.png", "metrics.json"}
+    files |= {"curve.png", "metrics.json", "last_0.npz", "last_1.npz"}
     assert {f.name for f in tmp_path.iterdir()} - {"strip.png", "episode.gif"} == files
     assert "No images: MuJoCo cannot render here" in printed or "Images of an episode" in printed
     metrics = json.loads((tmp_path / "metrics.json").read_text())

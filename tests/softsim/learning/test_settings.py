@@ -19,6 +19,7 @@ COUNT, ABOVE, LEAST, SHARE = "a whole number of at", "above 0", "at least 0", "f
         (Shac, "hidden", ((0,), [64], 64, (8.0,)), "a tuple of whole numbers"),
         (Shac, "actor_rate", (0.0, -1.0, INF, NAN, "fast"), ABOVE),
         (Shac, "max_norm", (0.0, NAN), ABOVE),
+        (Shac, "final_norm", (0.0, NAN), ABOVE),
         (Shac, "init_std", (0.0, INF), ABOVE),
         (Shac, "randomize", ({"body_mass": 0.0}, {"body_mass": 1.5}), "below 1"),
         (Shac, "episode", (1, 2.5), "at least 2 actions, or None"),

@@ -6,7 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jaxtyping import Array
 
 import envs
 from softsim import learning
@@ -124,7 +126,7 @@ def test_rates_last_as_long_as_the_training(epochs: int, batches: int) -> None:
         iterations=10, critic_epochs=epochs, critic_batches=batches, actor_rate=0.2, critic_rate=0.2
     )
     for optimizer, per_update in (
-        (config.optimizer(config.actor_rate), 1),
+        (config.actor_optimizer, 1),
         (config.critic_optimizer, epochs * batches),
     ):
         count = config.iterations * per_update
@@ -137,6 +139,38 @@ def test_rates_last_as_long_as_the_training(epochs: int, batches: int) -> None:
         start = jnp.zeros(()), optimizer.init(jnp.zeros(()))
         rates = jax.lax.scan(step, start, None, length=count + 1)[1]
         np.testing.assert_allclose(rates, np.linspace(0.2, 0.002, count + 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "lengths"),
+    [
+        ({}, [1.0, 1.0, 1.0, 1.0]),
+        ({"max_norm": 2.0, "final_norm": 250.0}, [2.0, 10.0, 50.0, 250.0]),
+        ({"final_norm": 1e-3}, [1.0, 0.1, 0.01, 0.001]),
+        ({"max_norm": 1e5, "final_norm": 1e8}, [500.0] * 4),  # the gradient's own
+    ],
+)
+def test_gradients_are_shortened_less_and_less(
+    settings: dict[str, float], lengths: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy's; geometrically, from max_norm to final_norm."""
+    config = learning.Shac(iterations=3, **settings)
+    monkeypatch.setattr(learning.Shac, "adam", lambda self, rate, per_update=1: optax.identity())
+    gradient = jnp.array([300.0, 400.0])
+
+    def step(state: optax.OptState, _: None) -> tuple[optax.OptState, Array]:
+        change, state = config.actor_optimizer.update(gradient, state)
+        return state, jnp.linalg.norm(change)
+
+    start = config.actor_optimizer.init(gradient)
+    np.testing.assert_allclose(jax.lax.scan(step, start, None, length=4)[1], lengths, rtol=1e-5)
+
+
+def test_the_average_forgets_the_policies_that_knew_nothing() -> None:
+    """Of n so far the latest tenth counts, until `averaging` is reached; at 0 the policy itself."""
+    n = jnp.array([0, 10, 90, 1000])
+    np.testing.assert_allclose(learning.Shac(averaging=0.9).kept(n), [0.0, 0.5, 0.9, 0.9])
+    np.testing.assert_array_equal(learning.Shac().kept(n), 0.0)
 
 
 def test_normalizer_merges_batches() -> None:

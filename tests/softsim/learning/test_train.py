@@ -99,6 +99,41 @@ def test_stopped_and_resumed_is_bitwise_the_same(
     assert weights[0].shape == (1, 2) and not np.allclose(*weights)
 
 
+class Favourite:
+    """It likes the second seed's policies more from evaluation to evaluation, the first's less."""
+
+    def __init__(self, name: str = "first") -> None:
+        self.name, self.times = name, 0
+
+    def __call__(self, policies, keys):
+        self.times += 1
+        assert policies.actor.log_std.shape == (2, 1) and keys.shape == (2,)
+        scores = self.times * np.array([[-1.0, -1.0], [1.0, 3.0]])
+        return learning.Score(scores, np.array([[5, 5], [7, 7]]))
+
+
+def test_a_judge_decides_what_is_reported_and_which_policy_is_best(tmp_path: Path) -> None:
+    """And a checkpoint is one judge's."""
+    path = tmp_path / "checkpoint"
+    train = lambda **more: learning.train(Cart(), APG, (0, 5), checkpoint=path, **SMALL, **more)
+    reports = list(train(judge=Favourite()))
+    due = [r for r in reports if r.evaluated]
+    assert [r.returns.tolist() for r in due] == [[[-n, -n], [n, 3 * n]] for n in (1, 2, 3)]
+    assert due[-1].lengths.tolist() == [[5, 5], [7, 7]]
+    np.testing.assert_array_equal(due[-1].best_return, [-1.0, 6.0])
+    weight = lambda policy: policy.actor.net.layers[0].weight
+    (worst, best), (first, last) = due[-1].best, (due[0].policy[0], due[-1].policy[1])
+    np.testing.assert_array_equal(weight(worst), weight(first))
+    np.testing.assert_array_equal(weight(best), weight(last))
+    assert next(train(judge=Favourite(), resume=True)).iteration == 4
+    for other, message in (
+        (Favourite("second"), r"judge.name first \(now second\)"),
+        (None, "judge"),
+    ):
+        with pytest.raises(ValueError, match=f"made with another {message}"):
+            train(judge=other, resume=True)
+
+
 class Bad(Cart):
     """Positions count the steps; the reward is not a number from the third on."""
 
