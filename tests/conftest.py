@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 # XLA stops at a flag that it does not know: later versions have no such choice any more.
 if (0, 9) <= tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
@@ -28,12 +29,29 @@ gc.set_threshold(200_000, 20, 100)
 
 
 FEW = 10  # slow tests whose programs fit into memory together, about 0.1 GB each
+MOST = 3.0  # GB that the programs of fast tests may take before they are dropped
 _since_cleared = itertools.count(1)
+_limit = [MOST]
+
+
+def _memory() -> float:
+    """GB that this process holds; 0 where the system does not tell."""
+    path = Path("/proc/self/statm")
+    pages = int(path.read_text().split()[1]) if path.exists() else 0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 @pytest.fixture(autouse=True)
 def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Slow tests compile more than memory holds: what a few compiled is dropped after them."""
+    """Tests compile more than memory holds: slow ones drop theirs every few, fast ones when needed.
+
+    What is needed again comes from the compile cache.
+    """
     yield
-    if request.config.getoption("markexpr") != "not slow" and next(_since_cleared) % FEW == 0:
+    slow = request.config.getoption("markexpr") != "not slow"
+    if slow and next(_since_cleared) % FEW == 0:
         jax.clear_caches()
+    elif not slow and _memory() > _limit[0]:
+        jax.clear_caches()
+        gc.collect()
+        _limit[0] = max(MOST, 1.3 * _memory())  # what is not given back is not asked for again
