@@ -220,3 +220,4 @@ def _function(text: str) -> bridge.Function:
 
 
 bridge.SOURCES["softsim"] = _function
+bridge.TOGETHER.add("softsim")

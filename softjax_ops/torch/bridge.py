@@ -41,6 +41,10 @@ Function = Callable[..., tuple[jax.Array, ...]]
 SOURCES: dict[str, Callable[[str], Function]] = {}
 """What makes the function of a key `<source>:<text>` from its text."""
 
+TOGETHER: set[str] = set()
+"""Sources whose outputs one loop computes: its backward pass is that of all of them, and JAX cannot
+transpose a scan that has no cotangent for some."""
+
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _WIDE = (torch.float64, torch.int64)
@@ -292,19 +296,29 @@ class _Call:
     ) -> tuple[torch.Tensor, ...]:
         """Gradients of the inputs marked in `mask`; a cotangent of None is zero."""
         derived = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+        if self.key.partition(":")[0] in TOGETHER:
+            grads = _filled(grads, outputs, tensors[0].device)
         used = [g for g in grads if g is not None]
         if derived or not used or self.pullback is None or mask != self.mask:
-            device = tensors[0].device
-            full = (
-                torch.zeros(shape, dtype=dtype, device=device) if g is None else g
-                for g, (shape, dtype) in zip(grads, outputs)
-            )
+            full = _filled(grads, outputs, tensors[0].device)
             return call(f"{self.key}|pullback:{mask}", *tensors, *full)
         absent = tuple(
             (tuple(shape), _NAMES[dtype]) if g is None else None
             for g, (shape, dtype) in zip(grads, outputs)
         )
         return _run(lambda *given: _pull(self.pullback, given, absent), used)[0]
+
+
+def _filled(
+    grads: Sequence[torch.Tensor | None],
+    outputs: Sequence[tuple[torch.Size, torch.dtype]],
+    device: torch.device,
+) -> list[torch.Tensor]:
+    """Cotangents, zeros where there is none."""
+    return [
+        torch.zeros(shape, dtype=dtype, device=device) if g is None else g
+        for g, (shape, dtype) in zip(grads, outputs)
+    ]
 
 
 def _mask(flags: Sequence[bool]) -> str:
