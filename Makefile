@@ -9,11 +9,11 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-all lint types docs bench clean
+.PHONY: help demo test test-all test-torch lint types docs bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /:/' | awk -F: '{printf "  %-10s%s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /:/' | awk -F: '{printf "  %-12s%s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime  ## throw a cube to a target, three ways (results in runs/trajopt)
 	$(BIN)/python -m experiments.trajopt --out $(OUT)/trajopt
@@ -23,6 +23,10 @@ test: lint types  ## lint, types and the fast tests
 
 test-all: lint types  ## the same, with the slow tests
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
+
+test-torch: $(VENV)/.dev  ## the PyTorch face, slow tests too (torch must be in .venv)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow" \
+	  tests/softjax_ops/test_torch.py tests/softsim/test_torch.py tests/softsim/test_torch_cuda.py
 
 lint: $(VENV)/.dev  ## style and formatting
 	$(BIN)/ruff check .
