@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from mujoco import mjx
 from mujoco.mjx import BiasType, DynType, GainType, JointType, TrnType
 
-from softsim.numerics import clamp
 from softsim.planning.task import Actions, State, actions
 
 Controls = Float[Array, " nu"]
@@ -57,9 +56,7 @@ class Levers(NamedTuple):
 
     def to_ctrl(self, x: State, action: Controls) -> Controls:
         """The controls that actions stand for, within their ranges."""
-        units = self.controls
-        low, high = (units.middle + units.half * bound for bound in (units.low, units.high))
-        return clamp(self.asked(x, action), low, high)
+        return self.controls.within(self.asked(x, action))
 
     def from_ctrl(self, x: State, ctrl: Controls) -> Controls:
         """The actions that stand for controls, moved into their limits."""
@@ -82,6 +79,7 @@ def levers(m: mjx.Model) -> Levers:
     units, ids = actions(m), _servos(m)
     joint = np.asarray(m.actuator_trnid)[ids, 0].astype(int)
     gear = m.actuator_gear[ids, 0]
+    gear = jnp.where(gear == 0, 1.0, gear)  # one of 0 has no effect, whatever is planned
     own = jnp.where(
         jnp.asarray(m.actuator_forcelimited[ids], bool)[:, None],
         m.actuator_forcerange[ids],

@@ -172,8 +172,12 @@ class Actions(NamedTuple):
 
     def to_ctrl(self, action: Float[Array, "*T nu"]) -> Float[Array, "*T nu"]:
         """Controls, which rounding does not carry out of their ranges."""
+        return self.within(self.middle + self.half * action)
+
+    def within(self, ctrl: Float[Array, "*T nu"]) -> Float[Array, "*T nu"]:
+        """Controls, moved into their ranges."""
         low, high = (self.middle + self.half * bound for bound in (self.low, self.high))
-        return clamp(self.middle + self.half * action, low, high)
+        return clamp(ctrl, low, high)
 
     def from_ctrl(self, ctrl: Float[Array, "*T nu"]) -> Float[Array, "*T nu"]:
         """Actions, moved into the limits."""
