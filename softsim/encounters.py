@@ -43,7 +43,7 @@ def encounters(
     data, found = mujoco.MjData(wide), set[tuple[int, int]]()
     possible = can_meet(mj_model)
     for row in qpos:
-        if found == possible:
+        if found >= possible:
             break
         data.qpos[:] = row
         mujoco.mj_kinematics(wide, data)

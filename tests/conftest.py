@@ -37,8 +37,9 @@ _limit = [MOST]
 def _memory() -> float:
     """GB that this process holds; 0 where the system does not tell."""
     path = Path("/proc/self/statm")
-    pages = int(path.read_text().split()[1]) if path.exists() else 0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+    if not path.exists():
+        return 0.0
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 @pytest.fixture(autouse=True)

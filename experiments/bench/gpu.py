@@ -40,8 +40,10 @@ OPERATORS = (
 COMPILING = 0.7
 """Share of the time that is left, after which what is compiled by then is timed."""
 PROCESSES = max(1, (os.cpu_count() or 2) - 2)
-HELD = max(1, int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 3e9))
-"""A compiled program waits in a process of up to 3 GB."""
+HELD = 4
+"""A compiled program waits in a process of up to 3 GB, and the system may not tell its memory."""
+if hasattr(os, "sysconf"):
+    HELD = max(1, int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 3e9))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,18 +138,19 @@ def tasks(args: Args) -> dict[str, Task]:
     """All that is to be measured, by the names of the rows, the most important first."""
     worlds, n = min(CHECKED_WORLDS, max(args.batches)), args.operator_size
     models = tuple(name for name in CHECKED if name in args.models)
-    found: dict[str, Task] = {}
-    for batch in args.batches:
-        for name in args.models:
-            for label in PROGRAMS:
-                found[f"{Path(name).stem}, {batch}: {label}"] = partial(
-                    rollouts, name, batch, label
-                )
-        for one in checks(models):
-            found[one.name] = partial(check, one.name, models, worlds)
-        for op, method in OPERATORS:
-            found[f"{op} {method}, n = {n}"] = partial(operator, op, method, n)
-    return found
+
+    def speeds(*batches: int) -> dict[str, Task]:
+        return {
+            f"{Path(name).stem}, {batch}: {label}": partial(rollouts, name, batch, label)
+            for batch in batches
+            for name in args.models
+            for label in PROGRAMS
+        }
+
+    right = {one.name: partial(check, one.name, models, worlds) for one in checks(models)}
+    operators = {f"{op} {how}, n = {n}": partial(operator, op, how, n) for op, how in OPERATORS}
+    first, *others = args.batches
+    return {**speeds(first), **right, **operators, **speeds(*others)}
 
 
 def measure(report: Report, wanted: dict[str, Task], args: Args) -> None:

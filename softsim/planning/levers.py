@@ -80,15 +80,16 @@ def levers(m: mjx.Model) -> Levers:
     joint = np.asarray(m.actuator_trnid)[ids, 0].astype(int)
     gear = m.actuator_gear[ids, 0]
     gear = jnp.where(gear == 0, 1.0, gear)  # one of 0 has no effect, whatever is planned
+    no_limit = jnp.array([-jnp.inf, jnp.inf])
     own = jnp.where(
         jnp.asarray(m.actuator_forcelimited[ids], bool)[:, None],
         m.actuator_forcerange[ids],
-        jnp.array([-jnp.inf, jnp.inf]),
+        no_limit,
     )
     shared = jnp.where(
         jnp.asarray(m.jnt_actfrclimited[joint], bool)[:, None],
         jnp.sort(m.jnt_actfrcrange[joint] / gear[:, None], axis=1),
-        jnp.array([-jnp.inf, jnp.inf]),
+        no_limit,
     )
     low, high = jnp.maximum(own[:, 0], shared[:, 0]), jnp.minimum(own[:, 1], shared[:, 1])
     gain, half = m.actuator_gainprm[ids, 0], SHARE * (high - low) / 2
